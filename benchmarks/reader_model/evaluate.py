@@ -1,0 +1,64 @@
+"""Prints the reader model's held-out exact match by item size and kind of question.
+
+    python evaluate.py ../../configs/quickstart/model
+
+An answer counts only if every one of its tokens, the end mark included, is the model's first choice; that is
+what greedy decoding would have written.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from generate import ASSISTANT, END, USER, ItemWriter
+
+HELD_OUT_SEED = 987_654_321
+SHAPES = ("mini", "few", "mid", "full", "long")
+KINDS = ("qa", "none", "ref", "cite", "copy", "both")
+
+
+@torch.no_grad()
+def exact(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, prompt: str, answer: str) -> bool:
+    """Tells whether greedy decoding answers the prompt exactly."""
+    head = tokenizer(f"{USER}\n{prompt}{ASSISTANT}\n")["input_ids"]
+    whole = tokenizer(f"{USER}\n{prompt}{ASSISTANT}\n{answer}{END}")["input_ids"]
+    with torch.autocast("cpu", torch.bfloat16):
+        hidden = model.model(input_ids=torch.tensor([whole]), use_cache=False).last_hidden_state[0, len(head) - 1 : -1]
+        best = model.lm_head(hidden).argmax(-1)
+    return best.tolist() == whole[len(head) :]
+
+
+def share_right(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, shape: str, kind: str, count: int) -> float:
+    """Returns the exact match on held-out items of one shape and kind."""
+    writer = ItemWriter(HELD_OUT_SEED)
+    items = [writer.item(shape, kind) for _ in range(count)]
+    return sum(exact(model, tokenizer, item.prompt(), item.turns[0][1]) for item in items) / count
+
+
+def accuracy(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, count: int) -> dict[str, float]:
+    """Returns a quick view: plain questions by shape, and the special kinds at a middle size."""
+    scores = {f"qa/{shape}": share_right(model, tokenizer, shape, "qa", count) for shape in SHAPES[:-1]}
+    scores |= {f"{kind}/few": share_right(model, tokenizer, "few", kind, count) for kind in KINDS[1:5]}
+    return {name: round(score, 2) for name, score in scores.items()}
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("--count", type=int, default=200, help="items a cell")
+    args = parser.parse_args()
+    tokenizer = AutoTokenizer.from_pretrained(args.model)
+    model = AutoModelForCausalLM.from_pretrained(args.model, dtype=torch.float32)
+    print(f"held-out exact match, {args.count} items a cell")
+    print("shape  " + "".join(f"{kind:>7}" for kind in KINDS))
+    for shape in SHAPES:
+        cells = [share_right(model, tokenizer, shape, kind, args.count) for kind in KINDS]
+        print(f"{shape:<7}" + "".join(f"{cell:>7.1%}" for cell in cells), flush=True)
+
+
+if __name__ == "__main__":
+    main()

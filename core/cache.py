@@ -1,0 +1,141 @@
+"""Append-only caches of many small results, safe against kills and shared between processes.
+
+Each write makes one new segment file (written beside, then renamed), so a crash loses at most the segment in hand and
+two processes never write the same file. Keys are hashes of all that determines a value; a value never changes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+__all__ = ["JsonCache", "VectorCache", "canonical_json", "digest", "write_atomic"]
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no spaces; equal values give equal text. NaN is refused."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def digest(value: Any) -> str:
+    """sha256 of a value's canonical JSON, as 64 hexadecimal digits."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Writes a file so that it is there whole or not at all, also after a crash."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with open(temporary, "wb") as handle:
+            handle.write(data)
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+class JsonCache:
+    """Keys to JSON values."""
+
+    def __init__(self, folder: Path) -> None:
+        """Opens the cache in a folder, which need not exist yet."""
+        self._folder = Path(folder)
+        self._values: dict[str, Any] = {}
+        self._seen: set[str] = set()
+        self._lock = threading.Lock()
+
+    def get_many(self, keys: Sequence[str]) -> dict[str, Any]:
+        """The values that are there; segments of other processes are picked up."""
+        with self._lock:
+            if any(key not in self._values for key in keys):
+                self._refresh()
+            return {key: self._values[key] for key in keys if key in self._values}
+
+    def put_many(self, values: Mapping[str, Any]) -> None:
+        """Adds values as one segment."""
+        if not values:
+            return
+        lines = "".join(json.dumps([key, value], ensure_ascii=False) + "\n" for key, value in values.items())
+        name = f"{uuid.uuid4().hex}.jsonl"
+        with self._lock:
+            write_atomic(self._folder / name, lines.encode())
+            self._seen.add(name)
+            self._values.update(values)
+
+    def _refresh(self) -> None:
+        for name in _segments(self._folder, ".jsonl", self._seen):
+            with open(self._folder / name, encoding="utf-8") as handle:
+                self._values.update(json.loads(line) for line in handle)
+            self._seen.add(name)
+
+
+class VectorCache:
+    """Keys to float32 vectors of one dimension; segments are memory-mapped `.npy` files beside a list of keys."""
+
+    def __init__(self, folder: Path) -> None:
+        """Opens the cache in a folder, which need not exist yet."""
+        self._folder = Path(folder)
+        self._where: dict[str, tuple[np.ndarray, int]] = {}
+        self._seen: set[str] = set()
+        self._lock = threading.Lock()
+
+    def missing(self, keys: Iterable[str]) -> list[str]:
+        """The keys without a vector, each once, in order."""
+        unique = list(dict.fromkeys(keys))
+        with self._lock:
+            if any(key not in self._where for key in unique):
+                self._refresh()
+            return [key for key in unique if key not in self._where]
+
+    def get(self, keys: Sequence[str]) -> np.ndarray:
+        """Vectors of the keys, shape (len(keys), dimension); KeyError for one that is missing."""
+        with self._lock:
+            rows = [self._where[key] for key in keys]
+        if not rows:
+            return np.zeros((0, 0), dtype=np.float32)
+        out = np.empty((len(rows), rows[0][0].shape[1]), dtype=np.float32)
+        for position, (segment, row) in enumerate(rows):
+            out[position] = segment[row]
+        return out
+
+    def put(self, keys: Sequence[str], vectors: np.ndarray) -> None:
+        """Adds vectors, shape (len(keys), dimension), as one segment."""
+        if not keys:
+            return
+        name = uuid.uuid4().hex
+        self._folder.mkdir(parents=True, exist_ok=True)
+        temporary = self._folder / f".{name}.tmp"
+        with open(temporary, "wb") as handle:
+            np.save(handle, np.ascontiguousarray(vectors, dtype=np.float32))
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(temporary, self._folder / f"{name}.npy")
+        write_atomic(self._folder / f"{name}.keys", "\n".join(keys).encode())
+        with self._lock:
+            self._load(f"{name}.keys")
+
+    def _refresh(self) -> None:
+        for name in _segments(self._folder, ".keys", self._seen):
+            self._load(name)
+
+    def _load(self, name: str) -> None:
+        segment = np.load(self._folder / f"{name.removesuffix('.keys')}.npy", mmap_mode="r")
+        keys = (self._folder / name).read_text().split("\n")
+        self._where.update((key, (segment, row)) for row, key in enumerate(keys))
+        self._seen.add(name)
+
+
+def _segments(folder: Path, suffix: str, seen: set[str]) -> list[str]:
+    if not folder.is_dir():
+        return []
+    return sorted(n for n in os.listdir(folder) if n.endswith(suffix) and not n.startswith(".") and n not in seen)

@@ -1,0 +1,108 @@
+"""Progress of long work: a bar with a rate and an ETA on a terminal, plain lines otherwise."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+__all__ = ["Reporter", "Task"]
+
+
+@dataclass(slots=True)
+class Task:
+    """A piece of work under way; `advance` counts what is done."""
+
+    name: str
+    total: int | None
+    unit: str
+    reporter: Reporter
+    done: int = 0
+    started: float = field(default_factory=time.monotonic)
+    last_line: float = field(default_factory=time.monotonic)
+    bar: object = None
+
+    def advance(self, count: int = 1) -> None:
+        """Counts finished units."""
+        self.done += count
+        self.reporter._update(self)
+
+    def state(self) -> str:
+        """The count, rate and ETA in words."""
+        seconds = max(time.monotonic() - self.started, 1e-6)
+        rate = self.done / seconds
+        text = f"{self.name}: {self.done}" + (f"/{self.total}" if self.total else "") + f" {self.unit}, {rate:.3g}/s"
+        if self.total and self.done and self.done < self.total:
+            text += f", about {(self.total - self.done) / rate:.0f} s left"
+        return text
+
+
+class Reporter:
+    """Where progress and log lines go; nothing of it changes a result."""
+
+    def __init__(
+        self, quiet: bool = False, verbose: bool = False, interval: float = 10.0, log: Path | None = None
+    ) -> None:
+        """Makes a reporter.
+
+        Args:
+            quiet: Prints nothing.
+            verbose: Prints details too.
+            interval: Seconds between plain lines where standard error is no terminal.
+            log: A file that every line and detail is added to, with the time.
+        """
+        self.quiet = quiet
+        self.verbose = verbose
+        self.log = log
+        self._interval = interval
+        self._terminal = sys.stderr.isatty()
+
+    def line(self, text: str) -> None:
+        """Prints a line to standard error and the log."""
+        self._write(text)
+        if not self.quiet:
+            print(text, file=sys.stderr, flush=True)
+
+    def detail(self, text: str) -> None:
+        """Adds a line to the log; prints it when verbose."""
+        if self.verbose:
+            self.line(text)
+        else:
+            self._write(text)
+
+    def _write(self, text: str) -> None:
+        if self.log is not None:
+            with open(self.log, "a", encoding="utf-8") as handle:
+                handle.write(f"{time.strftime('%H:%M:%S')} {text}\n")
+
+    @contextmanager
+    def task(self, name: str, total: int | None, unit: str = "items") -> Iterator[Task]:
+        """Shows progress while the block runs."""
+        task = Task(name, total, unit, self)
+        if self.quiet or not self._terminal:
+            yield task
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[state]}"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+            number = progress.add_task(name, total=total, state="")
+            task.bar = (progress, number)
+            yield task
+
+    def _update(self, task: Task) -> None:
+        if task.bar is not None:
+            progress, number = task.bar  # type: ignore[misc]
+            progress.update(number, completed=task.done, state=task.state().partition(": ")[2])
+        elif not self.quiet and time.monotonic() - task.last_line > self._interval:
+            task.last_line = time.monotonic()
+            self.line(task.state())

@@ -1,0 +1,186 @@
+"""The stage store: every step's result is kept under the hash of all that determines it.
+
+A stage is built at most once, by one process, in a temporary folder that is renamed when it is whole. So a result that is
+there is complete, a kill loses at most the stage in hand, and what two runs share is computed once.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from filelock import FileLock
+
+from .cache import digest
+from .errors import StageError
+
+__all__ = ["Stage", "StageRecord", "Store"]
+
+T = TypeVar("T")
+RECORD = "stage.json"
+
+
+@dataclass(frozen=True)
+class Stage(Generic[T]):
+    """One step and all that determines its result.
+
+    Attributes:
+        name: What the step is, for instance `chunk`.
+        params: JSON values that determine the result: settings, file hashes, model fingerprints. Device, workers and batch
+            size stay out.
+        build: Called with an empty folder and the loaded results of `inputs`; writes files into the folder.
+        load: Reads the result from the finished folder.
+        inputs: Stages whose results this one needs.
+        version: Raised when `build` gives another result for the same parameters.
+    """
+
+    name: str
+    params: Mapping[str, Any]
+    build: Callable[..., None] = field(repr=False)
+    load: Callable[[Path], T] = field(repr=False)
+    inputs: tuple[Stage[Any], ...] = field(default=(), repr=False)
+    version: int = 1
+
+    @cached_property
+    def key(self) -> str:
+        """sha256 over name, version, parameters and the inputs' keys."""
+        return digest([self.name, self.version, dict(self.params), [stage.key for stage in self.inputs]])
+
+    @property
+    def folder_name(self) -> str:
+        """Name of the stage's folder in a store."""
+        return f"{self.name}-{self.key[:20]}"
+
+
+@dataclass(frozen=True, slots=True)
+class StageRecord:
+    """What a store knows of a finished stage."""
+
+    name: str
+    key: str
+    seconds: float
+    folder: Path
+
+
+class Store:
+    """Finished stages in `root/stages`, with the loaded results of the latest ones kept in memory."""
+
+    def __init__(self, root: Path, memory: int = 64, log: Callable[[str], None] | None = None) -> None:
+        """Opens a store.
+
+        Args:
+            root: Its folder; made when first written to.
+            memory: How many loaded results stay in memory.
+            log: Told of each stage that is built.
+        """
+        self.root = Path(root)
+        self._memory: OrderedDict[str, Any] = OrderedDict()
+        self._limit = memory
+        self._log = log or (lambda _: None)
+
+    def folder(self, stage: Stage[Any]) -> Path:
+        """Where the stage's result is, or will be."""
+        return self.root / "stages" / stage.folder_name
+
+    def has(self, stage: Stage[Any]) -> bool:
+        """True where the stage is finished."""
+        return (self.folder(stage) / RECORD).is_file()
+
+    def record(self, stage: Stage[Any]) -> StageRecord:
+        """The record of a finished stage, its building time among it (also when it was built by an earlier run).
+
+        Raises:
+            StageError: The stage is not finished.
+        """
+        folder = self.folder(stage)
+        try:
+            data = json.loads((folder / RECORD).read_text())
+        except FileNotFoundError:
+            raise StageError(f"stage '{stage.name}' is not finished: {folder}") from None
+        return StageRecord(data["name"], data["key"], data["seconds"], folder)
+
+    def get(self, stage: Stage[T]) -> T:
+        """The stage's result, built first if it is not there, its inputs before it.
+
+        Raises:
+            StageError: The disk is full, or the folder of a finished stage cannot be read.
+        """
+        if stage.key in self._memory:
+            self._memory.move_to_end(stage.key)
+            return self._memory[stage.key]
+        if not self.has(stage):
+            self._build(stage)
+        result = stage.load(self.folder(stage))
+        self._memory[stage.key] = result
+        while len(self._memory) > self._limit:
+            self._memory.popitem(last=False)
+        return result
+
+    def _build(self, stage: Stage[Any]) -> None:
+        inputs = [self.get(parent) for parent in stage.inputs]
+        locks = self.root / "locks"
+        try:
+            locks.mkdir(parents=True, exist_ok=True)
+            with FileLock(locks / f"{stage.folder_name}.lock"):
+                if not self.has(stage):
+                    self._build_locked(stage, inputs)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise StageError(
+                    f"the disk is full: stage '{stage.name}' could not be written below {self.root}; free some space "
+                    "and run the same command again (what is finished is kept)"
+                ) from error
+            raise
+
+    def _build_locked(self, stage: Stage[Any], inputs: list[Any]) -> None:
+        final = self.folder(stage)
+        temporary = final.with_name(f".{final.name}.tmp")
+        # A leftover is a killed build's: whoever holds the lock may remove it.
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        self._log(f"{stage.name}: computing")
+        started = time.perf_counter()
+        try:
+            stage.build(temporary, *inputs)
+            record = {
+                "name": stage.name,
+                "version": stage.version,
+                "key": stage.key,
+                "params": dict(stage.params),
+                "inputs": [parent.folder_name for parent in stage.inputs],
+                "seconds": round(time.perf_counter() - started, 3),
+            }
+            (temporary / RECORD).write_text(json.dumps(record, indent=1, sort_keys=True))
+            _sync_tree(temporary)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        shutil.rmtree(final, ignore_errors=True)
+        os.replace(temporary, final)
+        _sync(final.parent)
+
+
+def _sync_tree(folder: Path) -> None:
+    for directory, _, files in os.walk(folder):
+        for name in files:
+            _sync(Path(directory) / name)
+        _sync(Path(directory))
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError:  # pragma: no cover - some file systems cannot sync folders
+        return
+    finally:
+        os.close(handle)

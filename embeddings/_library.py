@@ -1,0 +1,121 @@
+"""Finding, loading and quietening sentence-transformers models; the only file that knows the library's odd corners."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ..core.components import Resources
+from ..core.devices import locate_model
+from ..core.errors import DataError
+
+__all__ = ["load_model", "model_folder", "position_limit", "quiet"]
+
+_OTHER_FORMATS = ["onnx/*", "openvino/*", "coreml/*", "*.onnx", "*.h5", "*.ot", "*.msgpack", "*.tflite", "*.gguf"]
+
+
+def model_folder(name: str, resources: Resources) -> Path:
+    """Folder with a model's files: one of this machine, the installed all-MiniLM-L6-v2, or a hub's (downloaded once).
+
+    Args:
+        name: As in the config: a path, or a hub name (without an owner, `sentence-transformers` is meant).
+        resources: Their `base_dir` is where relative paths start from.
+
+    Raises:
+        DataError: There is none; the message says what was tried.
+    """
+    place = locate_model(name, resources.base_dir)
+    if Path(place).is_dir():
+        return Path(place)
+    hub_name = place if "/" in place else f"sentence-transformers/{place}"
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        with quiet():
+            return Path(snapshot_download(hub_name, ignore_patterns=_OTHER_FORMATS, etag_timeout=10))
+    except (OSError, ValueError, HFValidationError, RuntimeError) as error:
+        offline = "HF_HUB_OFFLINE is set, and the hub's local cache lacks it"
+        reason = offline if constants.HF_HUB_OFFLINE else _short(error)
+    except Exception as error:  # the hub client's own network errors share no base class across its releases
+        reason = _short(error)
+    raise DataError(
+        f"model '{name}' cannot be had. Tried: the folder {resources.path(name)} (not there); "
+        f"'{hub_name}' on the model hub ({reason}). Name a folder with a saved model, or correct the name"
+    )
+
+
+def _short(error: BaseException) -> str:
+    first = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {first[0][:200]}" if first else type(error).__name__
+
+
+def load_model(folder: Path, device: str = "cpu") -> Any:
+    """Loads a SentenceTransformer in fp32 from a folder, without its progress bars.
+
+    Raises:
+        DataError: The folder holds no model that loads.
+    """
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    with quiet():
+        import torch
+        from sentence_transformers import SentenceTransformer
+
+        has_model = any((Path(folder) / file).is_file() for file in ("modules.json", "config.json"))
+        try:
+            if not has_model:
+                raise OSError("neither modules.json nor config.json is there")
+            return SentenceTransformer(
+                str(folder), device=device, local_files_only=True, model_kwargs={"dtype": torch.float32}
+            )
+        except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+            raise DataError(
+                f"{folder}: no sentence-transformers model can be loaded from there ({_short(error)})"
+            ) from error
+
+
+def position_limit(model: Any) -> int | None:
+    """Most tokens that a SentenceTransformer's positions allow, special tokens included; None for no limit."""
+    transformer = model.transformers_model
+    table = getattr(getattr(transformer, "embeddings", None), "position_embeddings", None)
+    if table is not None and hasattr(table, "num_embeddings"):
+        # RoBERTa and MPNet count positions from the padding index on.
+        return table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
+    limit = getattr(getattr(transformer, "config", None), "max_position_embeddings", None)
+    return limit if isinstance(limit, int) and limit > 0 else None
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps transformers, datasets, the hub client and sentence-transformers from printing inside the block."""
+    import logging
+
+    import datasets
+    import huggingface_hub.utils as hub
+    from transformers.utils import logging as transformers_logging
+
+    bars, verbosity = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
+    hub_bars_off, dataset_bars_off = hub.are_progress_bars_disabled(), datasets.are_progress_bars_disabled()
+    log = logging.getLogger("sentence_transformers")
+    level = log.level
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    datasets.disable_progress_bars()
+    log.setLevel(logging.ERROR)
+    if not hub_bars_off:
+        hub.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if bars:
+            transformers_logging.enable_progress_bar()
+        transformers_logging.set_verbosity(verbosity)
+        if not dataset_bars_off:
+            datasets.enable_progress_bars()
+        if not hub_bars_off:
+            hub.enable_progress_bars()
+        log.setLevel(level)

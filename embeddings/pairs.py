@@ -1,0 +1,183 @@
+"""Training pairs: a question and the chunk that holds its evidence."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ..core.cache import write_atomic
+from ..core.errors import DataError
+from ..core.types import Chunk, Question
+
+__all__ = ["GoldSpans", "Pair", "PairSet", "load_pairs", "normalise", "save_pairs", "training_pairs"]
+
+GoldSpans = Mapping[str, Sequence[tuple[str, int, int]]]
+"""Evidence by question id: (document id, start, end) in the parsed text; a start below 0 is evidence that was lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A query and a text that answers it.
+
+    Attributes:
+        question_id: Which question.
+        query: Its text.
+        positive: The chunk's embedding text.
+        chunk_id: The chunk.
+        negatives: Embedding texts of chunks that look alike but do not answer it, hardest first.
+    """
+
+    question_id: str
+    query: str
+    positive: str
+    chunk_id: str
+    negatives: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PairSet:
+    """Training pairs and what became of every question.
+
+    Attributes:
+        pairs: In the order of the questions.
+        counts: `questions`, `pairs`, and by reason what gave none: `unanswerable`, `held_out` (the same question stands
+            in dev or test), `lost` (pieces of evidence that the parser lost), `cut` (pieces of which no chunk holds
+            enough), `duplicate`.
+    """
+
+    pairs: tuple[Pair, ...]
+    counts: Mapping[str, int]
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __iter__(self) -> Iterator[Pair]:
+        return iter(self.pairs)
+
+    def summary(self) -> str:
+        """The counts in a line."""
+        left = [f"{count} {_REASONS[name]}" for name, count in self.counts.items() if name in _REASONS and count]
+        text = f"{self.counts['pairs']} training pairs from {self.counts['questions']} questions"
+        return f"{text} (left out: {'; '.join(left)})" if left else text
+
+
+_REASONS = {
+    "unanswerable": "questions without evidence",
+    "held_out": "questions that also stand in dev or test",
+    "lost": "pieces of evidence that the parser lost",
+    "cut": "pieces of evidence of which no chunk holds enough",
+    "duplicate": "duplicates",
+}
+
+
+def training_pairs(
+    questions: Iterable[Question],
+    chunks: Sequence[Chunk],
+    texts: Sequence[str],
+    gold: GoldSpans,
+    cover: float = 0.5,
+    held_out: Iterable[Question] = (),
+) -> PairSet:
+    """Pairs each question with the chunk that covers most of each piece of its evidence.
+
+    Args:
+        questions: The train questions.
+        chunks: All chunks.
+        texts: The embedding text of each chunk.
+        gold: Where the evidence of each question is.
+        cover: Least share of a piece of evidence (0 to 1) that a chunk must hold to be a positive.
+        held_out: The dev and test questions; train questions of the same normalised text are dropped.
+
+    Raises:
+        DataError: `texts` is not parallel to `chunks`, or no pair is left; the message gives the counts.
+    """
+    if len(texts) != len(chunks):
+        raise DataError(f"training pairs: {len(texts)} embedding texts for {len(chunks)} chunks; give one a chunk")
+    forbidden = {normalise(question.text) for question in held_out}
+    by_document: dict[str, list[int]] = {}
+    for position, chunk in enumerate(chunks):
+        by_document.setdefault(chunk.doc_id, []).append(position)
+    counts = Counter({name: 0 for name in ("questions", "pairs", *_REASONS)})
+    pairs: list[Pair] = []
+    seen: set[tuple[str, str]] = set()
+    for question in questions:
+        counts["questions"] += 1
+        query = normalise(question.text)
+        if query in forbidden:
+            counts["held_out"] += 1
+            continue
+        spans = gold.get(question.id, ())
+        if not spans:
+            counts["unanswerable"] += 1
+        for doc_id, start, end in spans:
+            if start < 0 or end <= start:
+                counts["lost"] += 1
+                continue
+            best = _covering(chunks, by_document.get(doc_id, ()), start, end, cover)
+            if best is None:
+                counts["cut"] += 1
+            elif (query, texts[best]) in seen:
+                counts["duplicate"] += 1
+            else:
+                seen.add((query, texts[best]))
+                pairs.append(Pair(question.id, question.text, texts[best], chunks[best].id))
+    counts["pairs"] = len(pairs)
+    result = PairSet(tuple(pairs), dict(counts))
+    if not pairs:
+        raise DataError(
+            f"no training pairs: {result.summary()}. Check that there are train questions with evidence, that "
+            "it is found in the parsed documents, and that chunks are large enough to hold it"
+        )
+    return result
+
+
+def normalise(text: str) -> str:
+    """Letters and digits alone, in compatibility form and lower case: equal for texts that differ in looks only."""
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    return " ".join("".join(c if c.isalnum() else " " for c in folded).split())
+
+
+def _covering(chunks: Sequence[Chunk], positions: Iterable[int], start: int, end: int, cover: float) -> int | None:
+    """The chunk that holds most of a span; of equals the shortest, then the first."""
+    best: tuple[int, int, int] | None = None
+    for position in positions:
+        chunk = chunks[position]
+        overlap = min(end, chunk.end) - max(start, chunk.start)
+        if overlap <= 0 or overlap < cover * (end - start):
+            continue
+        rank = (-overlap, chunk.end - chunk.start, position)
+        if best is None or rank < best:
+            best = rank
+    return None if best is None else best[2]
+
+
+def save_pairs(path: Path, pairs: Iterable[Pair]) -> None:
+    """Writes pairs to a JSON Lines file, whole or not at all."""
+    lines = "".join(json.dumps(asdict(pair), ensure_ascii=False) + "\n" for pair in pairs)
+    write_atomic(Path(path), lines.encode())
+
+
+def load_pairs(path: Path) -> list[Pair]:
+    """Reads what `save_pairs` wrote.
+
+    Raises:
+        DataError: There is no such file, or a line is no pair.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8").split("\n")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); make the training pairs again") from None
+    pairs = []
+    for number, line in enumerate(lines, 1):
+        if not line:
+            continue
+        try:
+            row = json.loads(line)
+            pairs.append(Pair(**{**row, "negatives": tuple(row.get("negatives", ()))}))
+        except (ValueError, TypeError, AttributeError) as error:
+            raise DataError(f"{path}:{number}: not a training pair ({error})") from None
+    return pairs

@@ -1,0 +1,1 @@
+"""Questions and gold evidence, retrieval metrics, RAGAS, judges, statistics and diagnosis."""

@@ -1,0 +1,1 @@
+"""Top floor: sweep, rungs, gate, climb, report and the command line."""

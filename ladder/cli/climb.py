@@ -1,0 +1,45 @@
+"""`ragladder climb`: the whole ladder."""
+
+from __future__ import annotations
+
+from .options import Config, Json, Overrides, Quiet, Verbose
+
+__all__ = ["climb"]
+
+
+def climb(
+    config: Config, set_: Overrides = None, json: Json = False, quiet: Quiet = False, verbose: Verbose = False
+) -> None:
+    """Climb the ladder: baseline and diagnosis, retrieval knobs, embedding finetuning, LoRA, a gate after each.
+
+    Killed or stopped, the same command goes on where it was.
+    """
+    from ...core.progress import Reporter
+    from ..climb import prepare
+    from ..plan import describe
+    from ..report import build_report
+
+    reporter = Reporter(quiet=quiet or json, verbose=verbose)
+    ready = prepare(config, set_ or (), reporter)
+    for line in describe(ready.bench):
+        reporter.line(line)
+    record = ready.run()
+    folder = ready.bench.resources.cache_dir / "runs" / record.run_id
+    page = build_report(folder)
+    if json:
+        print(record.model_dump_json(indent=1))
+        return
+    from rich.console import Console
+
+    from ..report.terminal import ladder_table
+
+    ladder_table(record, Console())
+    print(f"\nrun:    {_short(folder)}\nreport: {_short(page)}")
+    print(f'next:   ragladder ask {record.run_id} "your question"   |   ragladder export {record.run_id} DIR')
+
+
+def _short(path: object) -> str:
+    import os
+
+    relative = os.path.relpath(str(path))
+    return str(path) if relative.startswith("..") else relative

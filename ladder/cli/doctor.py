@@ -1,0 +1,36 @@
+"""`ragladder doctor`: what is there, and what each missing piece would enable."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import Json
+
+__all__ = ["doctor"]
+
+
+def doctor(
+    config: Annotated[
+        Path | None, typer.Argument(help="Also look at the models and endpoints of this config.", show_default=False)
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Print versions, devices, models found and endpoints reachable, and what each missing piece would enable."""
+    from ..doctor import examine
+
+    findings = examine(config)
+    if json:
+        import json as json_module
+        from dataclasses import asdict
+
+        print(json_module.dumps([asdict(finding) for finding in findings], indent=1))
+        return
+    for finding in findings:
+        mark = "ok     " if finding.ok else "missing"
+        print(
+            f"{mark}  {finding.name}: {finding.detail}"
+            + (f"\n         {finding.enables}" if not finding.ok and finding.enables else "")
+        )

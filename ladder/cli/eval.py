@@ -1,0 +1,37 @@
+"""`ragladder eval`: scores the pipeline of a config, without climbing."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from .options import Config, Json, Overrides, Quiet, Verbose
+
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    config: Config,
+    split: Annotated[Literal["dev", "test", "train"], typer.Option(help="Which questions.")] = "dev",
+    set_: Overrides = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Score the pipeline of a config on one split: retrieval, answer and RAGAS metrics with intervals."""
+    from ...core.progress import Reporter
+    from ..evaluate import evaluate_config
+
+    result = evaluate_config(config, split, set_ or (), Reporter(quiet=quiet or json, verbose=verbose))
+    if json:
+        print(result.model_dump_json(indent=1))
+        return
+    print(f"{result.name}, {split}: {result.questions} questions, {result.documents} documents")
+    width = max(len(metric) for metric in result.scores)
+    for metric, score in result.scores.items():
+        shown = "no value" if score.mean is None else f"{score.mean:8.4f}"
+        interval = "" if score.low is None or score.high is None else f"  [{score.low:.4f}, {score.high:.4f}]"
+        print(f"  {metric:{width}}  {shown}{interval}  {score.n_ok}/{score.n}")
+    if split == "test":
+        print("note: choose nothing by these figures, or the gate's promise is void; choose on dev")

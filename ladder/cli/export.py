@@ -1,0 +1,27 @@
+"""`ragladder export`: the pipeline that a run ended with, as a folder of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import CacheDir, RunName
+
+__all__ = ["export"]
+
+
+def export(
+    run: RunName,
+    folder: Annotated[Path, typer.Argument(help="A new folder.", show_default=False)],
+    cache_dir: CacheDir = Path(".ragladder"),
+) -> None:
+    """Write the pipeline that a run ended with, models and chunks included, as a folder that loads in Python."""
+    from ..exported import export_run
+    from ..runs import find_run
+
+    export_run(find_run(run, cache_dir), folder)
+    print(
+        f"exported to {folder}\nnext: python -c \"import ragladder; print(ragladder.load('{folder}').ask('your question').text)\""
+    )

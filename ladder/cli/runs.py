@@ -1,0 +1,52 @@
+"""`ragladder runs`: what was climbed before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from .options import CacheDir, Json, RunName
+
+__all__ = ["app"]
+
+app = typer.Typer(help="List runs, or show one.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_(cache_dir: CacheDir = Path(".ragladder"), json: Json = False) -> None:
+    """List runs, newest first."""
+    from ..runs import list_runs
+
+    runs = list_runs(cache_dir)
+    if json:
+        import json as json_module
+
+        rows = [
+            {"run_id": r.run_id, "status": r.status, "name": r.name, "created": r.created, "summary": r.summary}
+            for r in runs
+        ]
+        print(json_module.dumps(rows, indent=1, ensure_ascii=False))
+        return
+    if not runs:
+        print(f"no runs in {cache_dir / 'runs'}; make one: ragladder climb CONFIG")
+    for run in runs:
+        print(f"{run.run_id}  {run.status:8}  {run.summary}")
+
+
+@app.command("show")
+def show(run: RunName = "latest", cache_dir: CacheDir = Path(".ragladder"), json: Json = False) -> None:
+    """Show the ladder of a run."""
+    from ..runs import find_run, load_ladder
+
+    folder = find_run(run, cache_dir)
+    record = load_ladder(folder)
+    if json:
+        print(record.model_dump_json(indent=1))
+        return
+    from rich.console import Console
+
+    from ..report.terminal import ladder_table
+
+    ladder_table(record, Console())
+    print(f"\nrun:    {folder}\nreport: {folder / 'report.html'}")

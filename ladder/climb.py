@@ -1,0 +1,296 @@
+"""The climb: load, plan, baseline and diagnosis, then for each rung: propose, score, decide, record."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import RagladderError
+from ..core.progress import Reporter
+from ..eval.diagnosis import count_causes
+from ..eval.questions import by_split, load_questions
+from .config import ExperimentConfig, PipelineConfig, load_experiment
+from .diagnose import diagnose, headroom, outcomes
+from .gate import Comparison, Decision, compare_metric, decide, no_candidate, skip, stop
+from .records import ArmRecord, CostRecord, Diagnosis, LadderRecord, RungRecord
+from .rungs import Proposal, RungContext, propose_embedding, propose_llm, propose_retrieval
+from .runs import Run, config_digest, data_record, open_run
+from .scoring import clusters, estimates
+from .words import next_step, summary
+from .workbench import Evaluation, Meter, Workbench
+
+__all__ = ["Climb", "climb", "differences", "prepare"]
+
+RUNGS: tuple[tuple[str, Callable[..., Proposal]], ...] = (
+    ("retrieval", propose_retrieval),
+    ("embedding", propose_embedding),
+    ("llm", propose_llm),
+)
+
+
+def climb(path: str | Path, overrides: Sequence[str] = (), reporter: Reporter | None = None) -> LadderRecord:
+    """Climbs the ladder of an experiment; the same call resumes a climb that was killed.
+
+    Args:
+        path: The experiment's YAML file.
+        overrides: `key.path=value`, as the command's `--set`.
+        reporter: Where progress goes; quiet by default.
+
+    Returns:
+        What `ladder.json` holds; the run folder has the rest.
+
+    Raises:
+        RagladderError: Whatever stopped it; what is finished is kept.
+    """
+    return prepare(path, overrides, reporter or Reporter(quiet=True)).run()
+
+
+def prepare(path: str | Path, overrides: Sequence[str], reporter: Reporter) -> Climb:
+    """Loads and checks config, questions and components; nothing is computed yet.
+
+    Raises:
+        RagladderError: Something cannot be used.
+    """
+    config = load_experiment(Path(path), overrides)
+    base_dir = Path(path).absolute().parent
+    questions = load_questions(config.resources(base_dir).path(config.data.questions))
+    return Climb(Workbench(config, base_dir, questions, reporter))
+
+
+@dataclass(frozen=True)
+class _Arm:
+    """A pipeline with its scores on dev, and on test where it was looked at."""
+
+    name: str
+    pipeline: PipelineConfig
+    dev: Evaluation
+    test: Evaluation | None
+
+
+class Climb:
+    """One climb over one workbench."""
+
+    def __init__(self, bench: Workbench) -> None:
+        """Checks that the data can carry the climb.
+
+        Raises:
+            DataError: dev or test has no questions, or train has none although a rung needs them.
+        """
+        self.bench = bench
+        self.config: ExperimentConfig = bench.config
+        needs_train = self.config.rungs.embedding or self.config.rungs.llm
+        for split in ("dev", "test", *(("train",) if needs_train else ())):
+            by_split(bench.questions, split)
+        self.groups = clusters(bench.questions)
+        self.alpha = self.config.gate.alpha / max(
+            1, sum(getattr(self.config.rungs, name) is not None for name, _ in RUNGS)
+        )
+        self.started = time.monotonic()
+
+    def run(self) -> LadderRecord:
+        """Climbs, and leaves the run folder.
+
+        Returns:
+            The finished record.
+        """
+        bench, note = self.bench, self.bench.reporter.line
+        corpus = bench.get(bench.documents_stage(self.config.pipeline))
+        for failure in corpus.failures:
+            note(f"warning: {failure.doc_id}: {failure.reason}")
+        gold = bench.get(bench.gold_stage(self.config.pipeline))
+        data = data_record(bench, corpus, gold)
+        run = open_run(bench, config_digest(self.config), data)
+        note(f"run folder: {run.folder}")
+        arm = self._arm("baseline", self.config.pipeline, test=True)
+        diagnosis = diagnose(bench, arm.dev)
+        self._say_baseline(arm, diagnosis)
+        arms, rungs = [arm], []
+        for name, propose in RUNGS:
+            record, arm, tried = self._climb_rung(name, propose, arm, rungs, diagnosis, run)
+            rungs.append(record)
+            arms += [tried] if tried else []
+            note(f"{name}: {record.decision.verdict}: {record.decision.reasons[0]}")
+        record = self._record(run, data, arms[0], arm, diagnosis, rungs)
+        run.finish(
+            self.bench, record, [(a.name, e) for a in arms for e in (a.dev, a.test) if e is not None], arm.pipeline
+        )
+        return record
+
+    # --- one rung ------------------------------------------------------------------------------------------------------
+
+    def _climb_rung(
+        self,
+        name: str,
+        propose: Callable[..., Proposal],
+        incumbent: _Arm,
+        before: list[RungRecord],
+        diagnosis: Diagnosis,
+        run: Run,
+    ) -> tuple[RungRecord, _Arm, _Arm | None]:
+        """The rung's record, the arm to go on with, and the arm that was tried, if any."""
+        settings = getattr(self.config.rungs, name)
+        reason = self._why_not(name, settings, incumbent, before)
+        if reason is not None:
+            return _untried(name, reason), incumbent, None
+        self.bench.reporter.line(f"{name}: climbing")
+        with self.bench.meter() as meter:
+            context = RungContext(self.bench, incumbent.pipeline, self._deadline(), self.bench.reporter.line)
+            proposal = propose(context, settings)
+            run.add_trials(name, proposal.trials)
+            if proposal.candidate is None:
+                decision = no_candidate(proposal.reason)
+                return _record_of(name, proposal, decision, incumbent, None, {}, meter), incumbent, None
+            tried = self._arm(name, proposal.candidate, test=True)
+        dev = self._compare(proposal.metric, tried.dev, incumbent.dev)
+        primary = self._compare(proposal.metric, tried.test, incumbent.test)
+        guards = [self._compare(metric, tried.test, incumbent.test) for metric in self.config.gate.guardrails]
+        decision = decide(primary, guards, self.config.gate)
+        record = _record_of(
+            name, proposal, decision, incumbent, self._arm_record(tried), dev.model_dump(mode="json"), meter
+        )
+        return record, tried if decision.verdict == "adopt" else incumbent, tried
+
+    def _why_not(self, name: str, settings: Any, incumbent: _Arm, before: list[RungRecord]) -> Decision | None:
+        """The decision not to try a rung, None where it is to be tried."""
+        target, metric = self.config.gate.target, self.config.score.answer_metric
+        if before and before[-1].decision.verdict == "stop":
+            return stop("the target was met before this rung")
+        if target is not None and incumbent.test is not None:
+            reached = estimates(incumbent.test.scores, self.groups, self.config.seed)[metric]
+            if reached.low is not None and reached.low >= target:
+                return stop(
+                    f"the target is met: {metric} on test is {reached.mean:.3f}, lower bound {reached.low:.3f} >= {target:g}"
+                )
+        if settings is None:
+            return skip(f"not configured (rungs.{name})")
+        return headroom(self.bench, name, incumbent.dev)
+
+    def _compare(self, metric: str, candidate: Evaluation | None, incumbent: Evaluation | None) -> Comparison:
+        if candidate is None or incumbent is None:
+            raise RagladderError("internal: an arm was not scored before it was compared")
+        split = candidate.split
+        return compare_metric(
+            metric, candidate.scores, incumbent.scores, self.groups, split, self.alpha, self.config.seed
+        )
+
+    def _deadline(self) -> float | None:
+        minutes = self.config.runtime.max_minutes
+        return None if minutes is None else self.started + 60 * minutes
+
+    # --- arms and records --------------------------------------------------------------------------------------------------
+
+    def _arm(self, name: str, pipeline: PipelineConfig, test: bool) -> _Arm:
+        dev = self.bench.evaluate(pipeline, "dev", ragas=True)
+        return _Arm(name, pipeline, dev, self.bench.evaluate(pipeline, "test", ragas=True) if test else None)
+
+    def _arm_record(self, arm: _Arm) -> ArmRecord:
+        splits = [e for e in (arm.dev, arm.test) if e is not None]
+        scores = {e.split: estimates(e.scores, self.groups, self.config.seed) for e in splits}
+        count = len(arm.dev.questions)
+        generation = sum(a.seconds for a in arm.dev.answers)
+        return ArmRecord(
+            arm=arm.name,
+            pipeline=arm.pipeline.model_dump(mode="json"),
+            scores=scores,
+            seconds_per_question=round((arm.dev.retrieved.seconds + generation) / count, 4),
+            context_tokens=round(sum(a.prompt_tokens for a in arm.dev.answers) / count, 1),
+            causes=dict(count_causes(outcomes(self.bench, arm.dev))),
+        )
+
+    def _record(
+        self, run: Run, data: Any, baseline: _Arm, final: _Arm, diagnosis: Diagnosis, rungs: list[RungRecord]
+    ) -> LadderRecord:
+        from .. import __version__
+
+        first, last = self._arm_record(baseline), self._arm_record(final)
+        metric = self.config.score.answer_metric
+        return LadderRecord(
+            status="finished",
+            run_id=run.folder.name,
+            name=self.config.name,
+            created=run.created,
+            ragladder=__version__,
+            config_sha256=config_digest(self.config),
+            seed=self.config.seed,
+            data=data,
+            answer_metric=metric,
+            baseline=first,
+            diagnosis=diagnosis,
+            rungs=tuple(rungs),
+            final=last,
+            summary=summary(metric, first, last, rungs, self.config.gate.target),
+            next_step=next_step(last, rungs, self.config.gate.target, metric),
+            seconds=round(time.monotonic() - self.started, 1),
+        )
+
+    def _say_baseline(self, arm: _Arm, diagnosis: Diagnosis) -> None:
+        note = self.bench.reporter.line
+        values = estimates(arm.dev.scores, self.groups, self.config.seed)
+        shown = values[self.config.score.answer_metric]
+        note(
+            f"baseline on dev: {self.config.score.answer_metric} {_shown(shown.mean)} ({shown.n_ok}/{shown.n} questions)"
+        )
+        note(
+            "where dev questions are lost: "
+            + ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in diagnosis.causes.items() if v)
+        )
+        for ceiling in diagnosis.ceilings:
+            note(
+                f"  {ceiling.name.replace('_', ' ')}: {ceiling.metric} {_shown(ceiling.estimate.mean)} ({ceiling.meaning})"
+            )
+
+
+def _shown(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.3f}"
+
+
+def _untried(name: Any, decision: Decision) -> RungRecord:
+    return RungRecord(
+        name=name, decision=decision, metric="", changes={}, dev={}, candidate=None, cost=CostRecord(), details={}
+    )
+
+
+def _record_of(
+    name: Any,
+    proposal: Proposal,
+    decision: Decision,
+    incumbent: _Arm,
+    candidate: ArmRecord | None,
+    dev: dict[str, Any],
+    meter: Meter,
+) -> RungRecord:
+    changes = differences(incumbent.pipeline, proposal.candidate) if proposal.candidate else {}
+    cost = CostRecord(
+        seconds=round(sum(meter.seconds.values()), 1),
+        prompt_tokens=sum(meter.prompt_tokens.values()),
+        completion_tokens=sum(meter.completion_tokens.values()),
+    )
+    return RungRecord(
+        name=name,
+        decision=decision,
+        metric=proposal.metric,
+        changes=changes,
+        dev=dev,
+        candidate=candidate,
+        cost=cost,
+        details={"how": proposal.reason, **proposal.details},
+    )
+
+
+def differences(before: PipelineConfig, after: PipelineConfig) -> dict[str, tuple[Any, Any]]:
+    """Settings that differ: key path to (before, after)."""
+    a, b = _flat(before.model_dump(mode="json")), _flat(after.model_dump(mode="json"))
+    return {key: (a.get(key), b.get(key)) for key in [*b, *(k for k in a if k not in b)] if a.get(key) != b.get(key)}
+
+
+def _flat(data: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(data, dict) or not data:
+        return {prefix: data}
+    return {
+        key: value
+        for name, child in data.items()
+        for key, value in _flat(child, f"{prefix}.{name}".lstrip(".")).items()
+    }

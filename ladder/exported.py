@@ -1,0 +1,181 @@
+"""Pipelines that are ready to use: of a run, or of a folder that `ragladder export` wrote.
+
+<folder>/
+    pipeline.yaml      settings; model paths start from this folder
+    chunks.parquet     what is searched
+    index/, bm25/      of the chunks
+    models/            embedding model, LLM, adapter, reranker: those that were folders
+    README.md          how to load it
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from ..core.components import Model, Resources
+from ..core.config import load_config, to_yaml
+from ..core.devices import locate_model, resolve_device
+from ..core.errors import DataError
+from ..core.progress import Reporter
+from ..rag.chunk import load_chunks, save_chunks
+from ..rag.context import embedding_texts
+from ..rag.index import BM25Index
+from ..rag.pipeline import Pipeline
+from .config import ExperimentConfig, PipelineConfig, load_experiment
+from .workbench import Workbench
+
+__all__ = ["export_run", "load", "pipeline_of_run"]
+
+_README = """# A RAG pipeline exported by ragladder
+
+Run: {run}
+
+    import ragladder
+    pipeline = ragladder.load("{folder}")
+    print(pipeline.ask("your question").text)
+    engine = pipeline.as_query_engine()        # a llama-index query engine
+    retriever = pipeline.as_retriever()        # a llama-index retriever
+
+It needs `pip install ragladder` with the extras of the components in `pipeline.yaml`.
+"""
+
+
+class ExportedPipeline(Model):
+    """What `pipeline.yaml` holds."""
+
+    schema_version: int = 1
+    """Raised when the folder's layout changes."""
+    run_id: str
+    """The run that it came from."""
+    pipeline: PipelineConfig
+    """Its settings."""
+
+
+def load(folder: str | Path, device: str = "auto") -> Pipeline:
+    """Loads a folder that `ragladder export` wrote.
+
+    Args:
+        folder: The folder.
+        device: Where models run: auto, cpu, cuda, cuda:N or mps.
+
+    Returns:
+        A pipeline: `ask`, `retrieve`, `answer`, `as_query_engine`, `as_retriever`.
+
+    Raises:
+        DataError: It is no such folder, or a part of it is missing.
+    """
+    folder = Path(folder)
+    if not (folder / "pipeline.yaml").is_file():
+        raise DataError(f"{folder} holds no pipeline.yaml; name a folder that `ragladder export RUN DIR` wrote")
+    exported = load_config(folder / "pipeline.yaml", ExportedPipeline)
+    if exported.schema_version != 1:
+        raise DataError(f"{folder}: schema_version {exported.schema_version} is not one that this version reads (1)")
+    settings = exported.pipeline
+    cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "ragladder"
+    resources = Resources(device=resolve_device(device), base_dir=folder.absolute(), cache_dir=cache)
+    dense, words = settings.retrieve.channels
+    return Pipeline(
+        chunks=load_chunks(folder / "chunks.parquet"),
+        settings=settings.retrieve,
+        embedder=settings.embed.build(resources) if dense else None,
+        index=settings.index.build(resources).load(folder / "index") if dense else None,
+        bm25=BM25Index.load(folder / "bm25") if words else None,
+        reranker=None if settings.rerank.kind == "none" else settings.rerank.build(resources),
+        generator=settings.generate.build(resources),
+    )
+
+
+def pipeline_of_run(run: Path) -> Pipeline:
+    """The pipeline that a run ended with, from the store that the run wrote to.
+
+    Raises:
+        DataError: The run is not finished.
+    """
+    bench = _bench_of_run(run)
+    return _assemble(bench, bench.config.pipeline)
+
+
+def export_run(run: Path, folder: Path) -> None:
+    """Writes the pipeline that a run ended with into a new folder; the folder is there whole or not at all.
+
+    Raises:
+        DataError: The folder is there already, or the run is not finished.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise DataError(f"{folder} is there already and not empty; name a new folder")
+    bench = _bench_of_run(run)
+    settings = bench.config.pipeline
+    pipeline = _assemble(bench, settings)
+    temporary = folder.absolute().with_name(f".{folder.absolute().name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        temporary.mkdir(parents=True)
+        save_chunks(temporary / "chunks.parquet", list(pipeline.chunks))
+        index: Any = pipeline.index
+        if index is not None:
+            index.save(temporary / "index")
+        if pipeline.bm25 is not None:
+            pipeline.bm25.save(temporary / "bm25")
+        exported = ExportedPipeline(run_id=run.name, pipeline=_with_models(settings, bench.resources, temporary))
+        (temporary / "pipeline.yaml").write_text(to_yaml(exported), encoding="utf-8")
+        (temporary / "README.md").write_text(_README.format(run=run.name, folder=folder.name), encoding="utf-8")
+        if folder.exists():
+            folder.rmdir()
+        os.replace(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _bench_of_run(run: Path) -> Workbench:
+    if not (run / "best.yaml").is_file():
+        raise DataError(f"{run}: the run is not finished; run its climb command again to resume it")
+    config: ExperimentConfig = load_experiment(run / "best.yaml")
+    # A run lies in <cache>/runs/<id>: its stages are beside it, wherever the folder was moved to.
+    runtime = config.runtime.model_copy(update={"cache_dir": str(run.absolute().parent.parent)})
+    return Workbench(config.model_copy(update={"runtime": runtime}), run.absolute(), (), Reporter(quiet=True))
+
+
+def _assemble(bench: Workbench, settings: PipelineConfig) -> Pipeline:
+    dense, words = settings.retrieve.channels
+    chunks = bench.get(bench.chunks_stage(settings))
+    index = bm25 = None
+    if dense:
+        index = settings.index.build(bench.resources)
+        index.build(bench.get(bench.vectors_stage(settings)))
+    if words:
+        documents = {document.id: document for document in bench.get(bench.documents_stage(settings)).documents}
+        bm25 = settings.bm25.build(embedding_texts(chunks, documents, settings.context))
+    return Pipeline(
+        chunks=chunks,
+        settings=settings.retrieve,
+        embedder=bench.component(settings.embed) if dense else None,
+        index=index,
+        bm25=bm25,
+        reranker=None if settings.rerank.kind == "none" else bench.component(settings.rerank),
+        generator=bench.component(settings.generate),
+    )
+
+
+def _with_models(settings: PipelineConfig, resources: Resources, out: Path) -> PipelineConfig:
+    """The settings with every model that is a folder copied into `out/models` and named from there."""
+    data = settings.model_dump(mode="json")
+    llm = data["generate"].get("llm", {}) if data["generate"].get("kind") == "llm" else {}
+    for section, key, name in (
+        (data["embed"], "model", "embedding"),
+        (data["rerank"], "model", "reranker"),
+        (llm, "model", "llm"),
+        (llm, "adapter", "adapter"),
+    ):
+        value = section.get(key)
+        if not isinstance(value, str) or (section is llm and llm.get("kind") != "local"):
+            continue
+        source = Path(locate_model(value, resources.base_dir))
+        if source.is_dir():
+            shutil.copytree(
+                source, out / "models" / name, ignore=shutil.ignore_patterns("__pycache__", "*.py", "checkpoint*")
+            )
+            section[key] = f"models/{name}"
+    return PipelineConfig.model_validate(data)

@@ -1,0 +1,109 @@
+"""What a climb is about to do and what it will cost, before it does it."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from ..core.chat import LocalChatSettings
+from ..rag.generate import LLMGeneratorSettings
+from .config import RetrievalRungSettings
+from .rungs.retrieval import changes_answers_only
+from .workbench import Workbench
+
+__all__ = ["count_trials", "describe"]
+
+
+def describe(bench: Workbench) -> list[str]:
+    """The plan in lines; raises for components that cannot be made.
+
+    Raises:
+        RagladderError: A model, an index or a key is missing.
+    """
+    config = bench.config
+    identity = bench.corpus_identity(config.pipeline)
+    counts = Counter(q.split for q in bench.questions)
+    lines = [
+        f"documents: {len(identity['files'])} files in {config.data.documents}",
+        "questions: " + ", ".join(f"{counts.get(split, 0)} {split}" for split in ("train", "dev", "test")),
+        f"embedding model: {bench.component(config.pipeline.embed).source}",
+        f"answers by: {_generator(bench)}",
+        f"device: {bench.resources.device}",
+    ]
+    rungs = config.rungs
+    if rungs.retrieval:
+        trials = count_trials(rungs.retrieval)
+        encodings = _encodings(rungs.retrieval)
+        lines.append(
+            f"retrieval rung: at most {trials} trials, at most {encodings} encodings of the corpus (each unique text once)"
+        )
+    if rungs.embedding:
+        train = rungs.embedding.train
+        lines.append(
+            f"embedding rung: up to {train.epochs} epochs over the pairs of {counts.get('train', 0)} train questions"
+        )
+    if rungs.llm:
+        lora, data = rungs.llm.train, rungs.llm.data
+        examples = counts.get("train", 0) * data.copies
+        lines.append(f"LLM rung: LoRA of rank {lora.rank}, up to {lora.epochs} epochs over about {examples} examples")
+    lines.append(f"LLM calls behind an endpoint: {_calls(bench)}")
+    done = bench.resources.cache_dir / "stages"
+    kept = sum(1 for p in done.iterdir() if not p.name.startswith(".")) if done.is_dir() else 0
+    lines.append(f"store: {done.parent} ({kept} finished stages; what is there is not computed again)")
+    return lines
+
+
+def count_trials(settings: RetrievalRungSettings) -> int:
+    """How many configurations the retrieval rung scores at most."""
+    phases = [
+        [values for axis, values in settings.space.items() if changes_answers_only(axis) is answers_only]
+        for answers_only in (False, True)
+    ]
+    total = 0
+    for axes in phases:
+        if not axes:
+            continue
+        if settings.search == "coordinate":
+            total += 1 + settings.passes * sum(len(values) for values in axes)
+        else:
+            product = 1
+            for values in axes:
+                product *= len(values)
+            total += 1 + min(product, settings.trials or product)
+    return total
+
+
+def _encodings(settings: RetrievalRungSettings) -> int:
+    sections = ("parse", "chunk", "context", "embed")
+    axes = [values for axis, values in settings.space.items() if axis.split(".")[0] in sections]
+    if settings.search == "coordinate":
+        return 1 + settings.passes * sum(len(values) for values in axes)
+    product = 1
+    for values in axes:
+        product *= len(values)
+    return product
+
+
+def _generator(bench: Workbench) -> str:
+    generator = bench.config.pipeline.generate
+    if not isinstance(generator, LLMGeneratorSettings):
+        return f"{generator.kind} (no LLM)"
+    probe = bench.component(generator).chat.probe()
+    return probe.detail if probe.ok else f"NOT REACHABLE: {probe.detail}"
+
+
+def _calls(bench: Workbench) -> str:
+    generator = bench.config.pipeline.generate
+    remote = isinstance(generator, LLMGeneratorSettings) and not isinstance(generator.llm, LocalChatSettings)
+    judge = bench.config.score.judge is not None
+    if not remote and not judge:
+        return "0"
+    rungs = sum(getattr(bench.config.rungs, name) is not None for name in ("retrieval", "embedding", "llm"))
+    asked = sum(q.split in ("dev", "test") for q in bench.questions)
+    parts = []
+    if remote:
+        parts.append(
+            f"about {asked * (rungs + 1)} for answers, and {sum(q.split == 'dev' for q in bench.questions)} for each answer trial"
+        )
+    if judge:
+        parts.append(f"judging of about {asked * (rungs + 1)} answers")
+    return ", ".join(parts)

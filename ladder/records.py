@@ -1,0 +1,183 @@
+"""What a run writes: the contract for other programs is `ladder.json`, whose JSON schema is configs/ladder.schema.json.
+
+<runs>/<id>/
+    config.yaml        the experiment, overrides applied
+    env.json           versions, device, git revision
+    ladder.json        LadderRecord: the ladder with its decisions
+    questions.jsonl    the questions of dev and test
+    scores.parquet     one row an arm, split, question and metric: value or status
+    answers.jsonl      one row an arm, split and question: answer, contexts, cause
+    trials.parquet     one row a trial of the sweep
+    best.yaml          the pipeline that the climb ended with
+    report.html        made from the files above alone
+    run.log            what was printed, with times
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from ..core.components import Model
+from .gate import Decision
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "ArmRecord",
+    "Ceiling",
+    "CostRecord",
+    "DataRecord",
+    "Diagnosis",
+    "EstimateRecord",
+    "LadderRecord",
+    "RungRecord",
+]
+
+SCHEMA_VERSION = 1
+
+
+class EstimateRecord(Model):
+    """A mean with its 95% interval."""
+
+    mean: float | None
+    """None where no question has a value."""
+    low: float | None
+    """Lower end; None below two groups of questions."""
+    high: float | None
+    """Upper end."""
+    n_ok: int
+    """Questions with a value."""
+    n: int
+    """Questions that the metric applies to; `n - n_ok` failed."""
+
+
+class CostRecord(Model):
+    """What something cost, as measured when it was first computed."""
+
+    seconds: float = 0.0
+    """Computing time."""
+    prompt_tokens: int = 0
+    """Read by LLMs."""
+    completion_tokens: int = 0
+    """Written by LLMs."""
+    money: float = 0.0
+    """In the currency of the configured prices."""
+
+
+class ArmRecord(Model):
+    """One pipeline, scored."""
+
+    arm: str
+    """`baseline`, or the rung's name."""
+    pipeline: dict[str, Any]
+    """Its settings."""
+    scores: dict[Literal["dev", "test"], dict[str, EstimateRecord]]
+    """Metric by split; test only where it was looked at."""
+    seconds_per_question: float
+    """Retrieval, reranking and generation, mean over dev."""
+    context_tokens: float
+    """Prompt tokens a question, mean over dev."""
+    causes: dict[str, int]
+    """Dev questions by cause of loss."""
+
+
+class Ceiling(Model):
+    """What a perfect part would give, measured on dev."""
+
+    name: str
+    """`closed_book`, `gold_context` or `reference_llm`."""
+    meaning: str
+    """In words."""
+    metric: str
+    """The answer metric."""
+    estimate: EstimateRecord
+    """Its mean."""
+
+
+class Diagnosis(Model):
+    """Where the baseline loses questions and which rung can pay."""
+
+    causes: dict[str, int]
+    """Dev questions by cause."""
+    ceilings: tuple[Ceiling, ...]
+    """Counterfactual runs."""
+    can_pay: dict[str, str]
+    """Rung: what it could win at most, in words."""
+
+
+class RungRecord(Model):
+    """One rung of the ladder."""
+
+    name: Literal["retrieval", "embedding", "llm"]
+    """Which."""
+    decision: Decision
+    """The verdict and why."""
+    metric: str
+    """What the gate looked at."""
+    changes: dict[str, tuple[Any, Any]]
+    """Setting: incumbent and candidate values."""
+    dev: dict[str, Any]
+    """The comparison on dev that chose the candidate (a Comparison), for the winner's curse; empty where none was chosen."""
+    candidate: ArmRecord | None
+    """None where there was no candidate."""
+    cost: CostRecord
+    """Of the whole rung."""
+    details: dict[str, Any]
+    """What the rung found out: trials, training curve, data checks, warnings."""
+
+
+class DataRecord(Model):
+    """The data of the run."""
+
+    documents: int
+    """Parsed ones."""
+    failures: dict[str, str]
+    """Documents that could not be parsed: why."""
+    questions: dict[str, int]
+    """By split."""
+    unanswerable: dict[str, int]
+    """By split."""
+    evidence_lost: dict[str, int]
+    """Questions whose evidence the baseline's parser lost, by split."""
+    documents_sha256: str
+    """Over names and contents."""
+    questions_sha256: str
+    """Over names and contents."""
+
+
+class LadderRecord(Model):
+    """The whole climb. Equal inputs give an equal record but for `run_id`, `created` and every `seconds*`."""
+
+    schema_version: Literal[1] = 1
+    """Raised when a field changes its meaning or goes."""
+    status: Literal["running", "finished", "failed"]
+    """`running` also after a kill: the same command resumes."""
+    run_id: str
+    """Name of the run folder."""
+    name: str
+    """Of the experiment."""
+    created: str
+    """ISO 8601, UTC."""
+    ragladder: str
+    """Version."""
+    config_sha256: str
+    """Over the settings that change results."""
+    seed: int
+    """Of everything random."""
+    data: DataRecord
+    """What was measured on."""
+    answer_metric: str
+    """The end-to-end metric."""
+    baseline: ArmRecord
+    """The starting pipeline."""
+    diagnosis: Diagnosis
+    """Of the baseline."""
+    rungs: tuple[RungRecord, ...]
+    """In climbing order."""
+    final: ArmRecord
+    """What the climb ended with."""
+    summary: str
+    """The answer in one sentence."""
+    next_step: str
+    """What to do now."""
+    seconds: float
+    """Wall-clock time of the run that finished it."""

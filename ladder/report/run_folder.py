@@ -1,0 +1,162 @@
+"""Reads a run folder; what `ladder/records.py` lists is the contract, and nothing else is looked at."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from ...core.errors import DataError
+from ..records import LadderRecord
+
+__all__ = ["RunFolder", "read_run"]
+
+SCORE_COLUMNS = ("arm", "split", "question_id", "metric", "value", "status", "detail")
+OPTIONAL = {
+    "config.yaml": "the configuration is not shown",
+    "env.json": "versions and device are not shown",
+    "questions.jsonl": "slices and the table of questions are left out",
+    "scores.parquet": "slices are left out, and the table of questions has no scores",
+    "answers.jsonl": "the table of questions has no answers, passages and causes",
+    "trials.parquet": "the trials of the sweep are not shown",
+    "best.yaml": "the final pipeline is not shown as YAML",
+}
+"""What the report lacks where a file does. Files of an unfinished or trimmed run folder may be missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """What a run folder holds.
+
+    Attributes:
+        name: The folder's name.
+        record: `ladder.json`.
+        config: Text of `config.yaml`.
+        best: Text of `best.yaml`.
+        env: `env.json`.
+        questions: Rows of `questions.jsonl`.
+        scores: Columns of `scores.parquet`; NaN is None.
+        answers: Rows of `answers.jsonl`.
+        trials: Rows of `trials.parquet`; NaN is None.
+        absent: Missing file: what the report lacks for it.
+    """
+
+    name: str
+    record: LadderRecord
+    config: str
+    best: str
+    env: Mapping[str, Any]
+    questions: tuple[dict[str, Any], ...]
+    scores: Mapping[str, list[Any]]
+    answers: tuple[dict[str, Any], ...]
+    trials: tuple[dict[str, Any], ...]
+    absent: Mapping[str, str]
+
+
+def read_run(run_dir: Path) -> RunFolder:
+    """Reads a run folder.
+
+    Args:
+        run_dir: A folder that `ragladder climb` wrote.
+
+    Raises:
+        DataError: No such folder, no `ladder.json` in it, or a file that does not fit the contract.
+    """
+    run_dir = Path(run_dir)
+    if not run_dir.is_dir():
+        raise DataError(f"{run_dir}: no such run folder; `ragladder climb` writes one")
+    path = run_dir / "ladder.json"
+    if not path.is_file():
+        raise DataError(f"{run_dir}: not a run folder, ladder.json is not there; name the folder of one run")
+    scores = _columns(run_dir / "scores.parquet", SCORE_COLUMNS)
+    trials = _columns(run_dir / "trials.parquet", ("trial", "axis", "value"))
+    return RunFolder(
+        name=run_dir.resolve().name,
+        record=_record(path),
+        config=_text(run_dir / "config.yaml"),
+        best=_text(run_dir / "best.yaml"),
+        env=_json_object(run_dir / "env.json"),
+        questions=_rows(run_dir / "questions.jsonl", ("id", "question")),
+        scores=scores,
+        answers=_rows(run_dir / "answers.jsonl", ("arm", "question_id")),
+        trials=tuple(dict(zip(trials, row, strict=True)) for row in zip(*trials.values(), strict=True)),
+        absent={name: lack for name, lack in OPTIONAL.items() if not (run_dir / name).is_file()},
+    )
+
+
+def _record(path: Path) -> LadderRecord:
+    try:
+        return LadderRecord.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "(top)"
+        raise DataError(
+            f"{path}: does not fit this version of ragladder: {where}: {first['msg']}; "
+            "use the version that wrote it, or climb again (what is cached is not computed again)"
+        ) from None
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8") if path.is_file() else ""
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
+
+
+def _json_object(path: Path) -> dict[str, Any]:
+    text = _text(path)
+    if not text:
+        return {}
+    try:
+        value = json.loads(text, parse_constant=_no_number)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}:{error.lineno}: not valid JSON: {error.msg}") from None
+    if not isinstance(value, dict):
+        raise DataError(f"{path}: expected a JSON object")
+    return value
+
+
+def _rows(path: Path, keys: tuple[str, ...]) -> tuple[dict[str, Any], ...]:
+    rows = []
+    # Not splitlines: U+2028 and the like may stand inside a JSON string.
+    for number, line in enumerate(_text(path).split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line, parse_constant=_no_number)
+        except json.JSONDecodeError as error:
+            raise DataError(f"{path}:{number}: not valid JSON: {error.msg}") from None
+        lacking = [key for key in keys if not isinstance(row, dict) or key not in row]
+        if lacking:
+            raise DataError(f"{path}:{number}: expected a JSON object with {', '.join(lacking)}")
+        rows.append(row)
+    return tuple(rows)
+
+
+def _columns(path: Path, needed: tuple[str, ...]) -> dict[str, list[Any]]:
+    if not path.is_file():
+        return {}
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        columns = pyarrow.parquet.read_table(path).to_pydict()
+    except (pyarrow.ArrowInvalid, OSError) as error:
+        raise DataError(f"{path}: cannot be read as parquet: {error}") from None
+    lacking = [name for name in needed if name not in columns]
+    if lacking:
+        raise DataError(f"{path}: lacks the columns {', '.join(lacking)}")
+    return {name: [_no_nan(value) for value in values] for name, values in columns.items()}
+
+
+def _no_number(_: str) -> None:
+    """NaN and infinities of JSON as Python writes it."""
+
+
+def _no_nan(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

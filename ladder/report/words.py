@@ -1,0 +1,154 @@
+"""Words and numbers as people read them: the same in the HTML report and on the terminal."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from ..records import CostRecord
+
+__all__ = [
+    "VERDICTS",
+    "arm_name",
+    "cause_name",
+    "cost_words",
+    "duration",
+    "family",
+    "interval",
+    "number",
+    "p_value",
+    "setting",
+    "signed",
+    "status_name",
+]
+
+VERDICTS = {
+    "adopt": ("Adopted", "✓"),
+    "reject": ("Rejected", "✕"),
+    "inconclusive": ("Inconclusive", "?"),
+    "skip": ("Skipped", "–"),
+    "stop": ("Stopped", "■"),
+}
+"""Verdict: word and mark."""
+
+_ARMS = {
+    "baseline": "Baseline",
+    "retrieval": "Retrieval knobs",
+    "embedding": "Embedding finetuning",
+    "llm": "LLM finetuning (LoRA)",
+    "gold_context": "Gold evidence in the context",
+    "closed_book": "Closed book (no documents)",
+    "reference_llm": "Reference LLM",
+}
+_CAUSES = {
+    "answered": ("Answered", "the answer metric reaches score.good_enough"),
+    "lost_in_parsing": ("Lost in parsing", "the evidence is not in the parsed text"),
+    "not_retrieved": ("Not retrieved", "the evidence is not among the candidates that were fetched"),
+    "ranked_out": ("Ranked out", "the evidence was fetched, but cut before the context"),
+    "wrong_answer": ("Wrong answer", "the evidence stood in the context"),
+    "unanswerable_answered": ("Should have declined", "the documents do not answer it, yet it was answered"),
+    "metric_missing": ("Score missing", "the answer or its score failed"),
+}
+_STATUSES = {
+    "judge_error": "judge failed",
+    "parse_error": "judge's reply not readable",
+    "timeout": "timed out",
+    "generation_error": "generation failed",
+    "not_applicable": "does not apply",
+    "ok": "ok",
+}
+_RETRIEVAL = re.compile(
+    r"^(hit|evidence_recall|ndcg|token_recall|token_precision|token_iou|recall|precision|map)@|^(mrr|precision_omega)$"
+)
+_ANSWER = {"exact_match", "token_f1", "answer_contained", "abstention_correct", "citation_correct"}
+
+
+def arm_name(arm: str) -> str:
+    """The name of an arm or rung in words; itself where it is not known."""
+    return _ARMS.get(arm, arm)
+
+
+def cause_name(cause: str) -> tuple[str, str]:
+    """The name of a cause of loss and what it means."""
+    return _CAUSES.get(cause, (cause.replace("_", " ").capitalize(), ""))
+
+
+def status_name(status: str) -> str:
+    """A status in words."""
+    return _STATUSES.get(status, status.replace("_", " "))
+
+
+def family(metric: str) -> str:
+    """Which part a metric measures: Retrieval, Answer or RAGAS."""
+    if _RETRIEVAL.search(metric):
+        return "Retrieval"
+    return "Answer" if metric in _ANSWER else "RAGAS"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A plain number; a dash where there is none."""
+    if value is None:
+        return "–"
+    text = f"{value:.{digits}f}"
+    return (text.lstrip("-") if float(text) == 0 else text).replace("-", "−")
+
+
+def signed(value: float | None, digits: int = 3) -> str:
+    """A difference, with its sign; a true minus sign, and no sign on zero."""
+    if value is None:
+        return "–"
+    text = number(value, digits)
+    return f"+{text}" if float(text.replace("−", "-")) > 0 else text
+
+
+def interval(low: float | None, high: float | None, plus: bool = False) -> str:
+    """`0.512 to 0.634`; a note where the interval is not known."""
+    if low is None or high is None:
+        return "no interval"
+    form = signed if plus else number
+    return f"{form(low)} to {form(high)}"
+
+
+def p_value(value: float | None) -> str:
+    """A p value: `0.013`, `< 0.001`."""
+    if value is None:
+        return "–"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def duration(seconds: float) -> str:
+    """`0.4 s`, `48 s`, `3 min 20 s`, `2 h 5 min`."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min" + (f" {whole % 60} s" if whole % 60 else "")
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h" + (f" {minutes % 60} min" if minutes % 60 else "")
+
+
+def cost_words(cost: CostRecord) -> str:
+    """Time, tokens and money; what is zero is left out, but for the time."""
+    parts = [duration(cost.seconds)]
+    tokens = cost.prompt_tokens + cost.completion_tokens
+    if tokens:
+        parts.append(f"{_thousands(tokens)} tokens")
+    if cost.money:
+        parts.append(f"price {cost.money:,.2f}")
+    return ", ".join(parts)
+
+
+def setting(value: Any) -> str:
+    """A setting's value as it stands in YAML, on one line."""
+    if isinstance(value, str):
+        return value or '""'
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _thousands(count: int) -> str:
+    if count < 10_000:
+        return f"{count:,}"
+    return f"{count / 1000:,.0f}k" if count < 1_000_000 else f"{count / 1_000_000:,.1f}M"

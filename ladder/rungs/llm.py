@@ -1,0 +1,161 @@
+"""Rung 3: LoRA finetuning of the LLM on the train questions, seen through the tuned retriever."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ...core.cache import digest
+from ...core.chat import LocalChatSettings, Message
+from ...core.chat.weights import resolve_model
+from ...core.devices import fingerprint
+from ...core.errors import ConfigError
+from ...core.store import Stage
+from ...core.types import Chunk, Question, Split
+from ...llm_ft.checks import check_examples
+from ...llm_ft.examples import Example, ExampleSet, build_examples
+from ...llm_ft.tokens import Encoder, fits_window
+from ...llm_ft.train import train_lora
+from ...rag.generate import LLMGeneratorSettings
+from ...rag.prompt import build_messages
+from ..config import LLMRungSettings, PipelineConfig, with_changes
+from ..scoring import clusters, estimates
+from ..workbench import Workbench
+from .base import Proposal, RungContext
+
+__all__ = ["propose_llm"]
+
+
+def propose_llm(context: RungContext, settings: LLMRungSettings) -> Proposal:
+    """Trains an adapter and proposes it where it beats the incumbent on dev.
+
+    Args:
+        context: The incumbent, whose generator must be an LLM on this machine.
+        settings: Data and training.
+
+    Raises:
+        ConfigError: The LLM is behind an endpoint, or has an adapter already.
+        DataError: The training data fails its checks.
+    """
+    bench, incumbent = context.bench, context.incumbent
+    metric = settings.metric or bench.config.score.answer_metric
+    base = _base_folder(bench, incumbent)
+    train = _examples(bench, incumbent, settings, "train", base)
+    dev = _examples(bench, incumbent, settings, "dev", base)
+    held_out = [q.text for split in ("dev", "test") for q in bench.split(split)]
+    encoder = Encoder.from_folder(base)
+    report = check_examples(train.examples, settings.checks, held_out, encoder, settings.train.max_length)
+    for warning in report.warnings:
+        context.note(f"  data: warning: {warning.message}")
+    report.raise_errors()
+    context.check_budget()
+    context.note(f"  LoRA on {len(train.examples)} examples of {len(bench.split('train'))} train questions")
+    stage = _training_stage(bench, base, train, dev, settings)
+    result = bench.get(stage)
+    adapter = str(bench.store.folder(stage) / "adapter")
+    candidate = with_changes(incumbent, {"generate.llm.adapter": adapter})
+    before = estimates(bench.evaluate(incumbent, "dev").scores, clusters(bench.questions), bench.config.seed)[metric]
+    after = estimates(bench.evaluate(candidate, "dev").scores, clusters(bench.questions), bench.config.seed)[metric]
+    details = {
+        "adapter": adapter,
+        "data": report.model_dump(mode="json"),
+        "inserted": len(train.inserted),
+        "without_oracle": len(train.without_oracle),
+        "trimmed": train.trimmed,
+        **{name: value for name, value in result.items() if name != "adapter"},
+    }
+    if (after.mean or 0.0) <= (before.mean or 0.0):
+        reason = (
+            f"on dev {metric} of the adapter is {after.mean:.3f}, of the base with the best prompt {before.mean:.3f}"
+        )
+        return Proposal(None, metric, reason, details=details)
+    return Proposal(candidate, metric, "the adapter of the best epoch on dev", details=details)
+
+
+def _base_folder(bench: Workbench, pipeline: PipelineConfig) -> Path:
+    generator = pipeline.generate
+    if not isinstance(generator, LLMGeneratorSettings) or not isinstance(generator.llm, LocalChatSettings):
+        raise ConfigError(
+            "rungs.llm finetunes a model on this machine, but pipeline.generate is "
+            f"'{generator.kind}' with an endpoint; set pipeline.generate.llm.kind to 'local', or leave rungs.llm out"
+        )
+    if generator.llm.adapter is not None:
+        raise ConfigError(
+            "rungs.llm: pipeline.generate.llm.adapter is set already; start from the base model, or merge it first"
+        )
+    return Path(
+        resolve_model(generator.llm.model, bench.resources, "pipeline.generate.llm.model", generator.llm.revision)
+    )
+
+
+def _examples(
+    bench: Workbench, pipeline: PipelineConfig, settings: LLMRungSettings, split: Split, base: Path
+) -> ExampleSet:
+    questions = bench.split(split)
+    retrieved = bench.retrieve(pipeline, questions)
+    more = 3 * settings.data.top_k
+    found = {q.id: [h.chunk for h in hits[:more]] for q, hits in zip(questions, retrieved.candidates, strict=True)}
+    gold = _oracle(bench, pipeline, questions)
+    fits = fits_window(Encoder.from_folder(base), settings.train.max_length)
+    data = settings.data
+    if split == "dev":
+        # As the pipeline will see them: ranked, one a question.
+        data = data.model_copy(update={"copies": 1, "shuffle": False, "p_oracle": 1.0})
+    return build_examples(questions, found, gold, _render(bench, pipeline), data, fits)
+
+
+def _render(bench: Workbench, pipeline: PipelineConfig) -> Callable[[str, Sequence[Chunk]], tuple[Message, ...]]:
+    """The pipeline's own prompt, cut to its own budget by its own tokenizer."""
+    prompt, count = pipeline.generate.prompt, bench.component(pipeline.generate).chat.count_tokens
+
+    def render(question: str, chunks: Sequence[Chunk]) -> tuple[Message, ...]:
+        return build_messages(question, chunks, prompt, count_tokens=count)
+
+    return render
+
+
+def _oracle(bench: Workbench, pipeline: PipelineConfig, questions: Sequence[Question]) -> dict[str, list[Chunk]]:
+    gold = bench.get(bench.gold_stage(pipeline))
+    of_document: dict[str, list[Chunk]] = {}
+    for chunk in bench.get(bench.chunks_stage(pipeline)):
+        of_document.setdefault(chunk.doc_id, []).append(chunk)
+    return {
+        q.id: [
+            chunk
+            for span in gold[q.id]
+            if span.found
+            for chunk in of_document.get(span.doc_id, [])
+            if min(chunk.end, span.end) > max(chunk.start, span.start)
+        ]
+        for q in questions
+    }
+
+
+def _training_stage(
+    bench: Workbench, base: Path, train: ExampleSet, dev: ExampleSet, settings: LLMRungSettings
+) -> Stage[dict[str, Any]]:
+    params = {
+        "base": fingerprint(base),
+        "settings": settings.train.model_dump(mode="json"),
+        "train": digest([_content(example) for example in train.examples]),
+        "dev": digest([_content(example) for example in dev.examples]),
+        # bf16 on a GPU and fp32 on a CPU are not the same training.
+        "device": bench.resources.device.split(":")[0],
+    }
+
+    def build(out: Path) -> None:
+        # Outside the stage's temporary folder, so that checkpoints survive a kill.
+        work = bench.resources.cache_dir / "training" / f"llm-{digest(params)[:20]}"
+        result = train_lora(base, train.examples, dev.examples, settings.train, work, bench.resources, bench.reporter)
+        shutil.copytree(work / "adapter", out / "adapter")
+        (out / "result.json").write_text(result.model_dump_json(indent=1, exclude={"adapter"}))
+        shutil.rmtree(work, ignore_errors=True)
+
+    return Stage("llm-train", params, build, lambda out: json.loads((out / "result.json").read_text()))
+
+
+def _content(example: Example) -> list[Any]:
+    return [[[m.role, m.content] for m in example.messages], example.completion]

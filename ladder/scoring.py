@@ -1,0 +1,107 @@
+"""Scores that take more than arithmetic: RAGAS, LLM judges; and the means of an evaluation."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from ..core.cache import digest
+from ..core.store import Stage
+from ..core.types import Question, Score
+from ..eval.ragas_metrics import ragas_scores
+from ..eval.statistics import mean_interval
+from .records import EstimateRecord
+from .workbench import Evaluation, Workbench
+
+__all__ = ["clusters", "estimates", "further_scores"]
+
+
+def clusters(questions: Sequence[Question]) -> dict[str, str]:
+    """The group of each question: the document of its first evidence; a question without evidence is its own."""
+    return {q.id: q.evidence[0].doc_id if q.evidence else f"question:{q.id}" for q in questions}
+
+
+def estimates(scores: Sequence[Score], groups: Mapping[str, str], seed: int) -> dict[str, EstimateRecord]:
+    """Mean and 95% interval of every metric; questions to which a metric does not apply are left out, failures are counted."""
+    by_metric: dict[str, list[Score]] = {}
+    for score in scores:
+        rows = by_metric.setdefault(score.metric, [])
+        if score.status != "not_applicable":
+            rows.append(score)
+    records = {}
+    for metric, rows in by_metric.items():
+        estimate = mean_interval(
+            [s.value for s in rows], [groups.get(s.question_id, s.question_id) for s in rows], seed=seed
+        )
+        numbers = {name: _finite(getattr(estimate, name)) for name in ("mean", "low", "high")}
+        records[metric] = EstimateRecord(**numbers, n_ok=estimate.n_ok, n=estimate.n)
+    return records
+
+
+def further_scores(bench: Workbench, evaluation: Evaluation) -> list[Score]:
+    """RAGAS metrics without an LLM, and judged ones, as the config asks for."""
+    scores: list[Score] = []
+    if bench.config.score.ragas:
+        scores += bench.get(_ragas_stage(evaluation))
+    if bench.config.score.judge is not None:
+        scores += bench.get(_judge_stage(bench, evaluation))
+    return scores
+
+
+def _content(evaluation: Evaluation) -> str:
+    rows = [
+        [
+            q.id,
+            q.text,
+            q.answer,
+            [e.text for e in q.evidence],
+            a.status,
+            a.text,
+            [[c.doc_id, c.text] for c in a.contexts],
+        ]
+        for q, a in zip(evaluation.questions, evaluation.answers, strict=True)
+    ]
+    return digest(rows)
+
+
+def _ragas_stage(evaluation: Evaluation) -> Stage[list[Score]]:
+    def build(out: Path) -> None:
+        contexts = [[hit.chunk for hit in hits] for hits in evaluation.retrieved.contexts]
+        _save(out, ragas_scores(evaluation.questions, contexts, evaluation.answers))
+
+    return Stage("ragas", {"content": _content(evaluation), "ragas": "0.4.3"}, build, _load)
+
+
+def _judge_stage(bench: Workbench, evaluation: Evaluation) -> Stage[list[Score]]:
+    from ..eval.judge import judge_scores
+
+    settings = bench.config.score.judge
+    if settings is None:
+        raise ValueError("no judge is configured")
+
+    def build(out: Path) -> None:
+        contexts = [list(a.contexts) for a in evaluation.answers]
+        embedder = bench.embedder(bench.config.pipeline)
+        scores, verdicts = judge_scores(
+            evaluation.questions, evaluation.answers, contexts, settings, bench.resources, embedder
+        )
+        _save(out, scores)
+        (out / "verdicts.json").write_text(json.dumps([asdict(verdict) for verdict in verdicts], ensure_ascii=False))
+
+    params = {"content": _content(evaluation), "judge": settings.identity(bench.resources)}
+    return Stage("judge", params, build, _load)
+
+
+def _save(out: Path, scores: Sequence[Score]) -> None:
+    (out / "scores.json").write_text(json.dumps([asdict(score) for score in scores], ensure_ascii=False))
+
+
+def _load(out: Path) -> list[Score]:
+    return [Score(**row) for row in json.loads((out / "scores.json").read_text())]
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

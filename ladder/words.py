@@ -1,0 +1,60 @@
+"""The answer in one sentence, and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .records import ArmRecord, RungRecord
+
+__all__ = ["RUNG_NAMES", "next_step", "summary"]
+
+RUNG_NAMES = {"retrieval": "retrieval knobs", "embedding": "embedding finetuning", "llm": "LoRA finetuning of the LLM"}
+
+
+def summary(
+    metric: str, baseline: ArmRecord, final: ArmRecord, rungs: Sequence[RungRecord], target: float | None
+) -> str:
+    """What the climb found, in one sentence."""
+    adopted = [RUNG_NAMES[r.name] for r in rungs if r.decision.verdict == "adopt"]
+    stopped = next((r for r in rungs if r.decision.verdict == "stop"), None)
+    before, after = (arm.scores["test"][metric].mean if "test" in arm.scores else None for arm in (baseline, final))
+    moved = f"{metric} on test went from {_shown(before)} to {_shown(after)}"
+    if stopped is not None:
+        return f"Stop before {RUNG_NAMES[stopped.name]}: the target of {target:g} is met ({moved})."
+    if not adopted:
+        return f"Keep the starting pipeline: no rung won on test ({metric} {_shown(before)})."
+    return f"Adopt {_and(adopted)}: {moved}."
+
+
+def next_step(final: ArmRecord, rungs: Sequence[RungRecord], target: float | None, metric: str) -> str:
+    """What a team should do now."""
+    unclear = [r for r in rungs if r.decision.verdict == "inconclusive"]
+    estimate = final.scores.get("test", {}).get(metric)
+    if target is not None and estimate and estimate.low is not None and estimate.low >= target:
+        return "The target is met: ship the adopted pipeline and watch its answers."
+    if unclear:
+        needed = [r.decision.primary.questions_needed for r in unclear if r.decision.primary]
+        most = max((n for n in needed if n), default=None)
+        more = f" about {most} test questions would settle it" if most else " see its reasons"
+        return f"Write more test questions: {_and([RUNG_NAMES[r.name] for r in unclear])} could not be told from chance;{more}."
+    largest = max((c for c in final.causes if c != "answered"), key=lambda c: final.causes[c], default=None)
+    if largest is None or not final.causes[largest]:
+        return "Every dev question is answered: write harder questions before tuning further."
+    advice = {
+        "lost_in_parsing": "look at the documents whose evidence the parser loses",
+        "not_retrieved": "look at the questions whose evidence is not retrieved, and add train questions like them",
+        "ranked_out": "try a reranker or a larger top_k",
+        "wrong_answer": "try a stronger LLM, a better prompt, or more train questions",
+        "unanswerable_answered": "add unanswerable questions to the train split",
+        "metric_missing": "find out why scores are missing",
+    }[largest]
+    count = sum(final.causes.values())
+    return f"Most of what is still lost is '{largest.replace('_', ' ')}' ({final.causes[largest]} of {count} dev questions): {advice}."
+
+
+def _and(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
+
+
+def _shown(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.3f}"

@@ -1,0 +1,192 @@
+"""Loads a base model, puts an adapter on it, and merges the two."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import ConfigError, DataError
+from .settings import LoraSettings
+
+__all__ = ["add_adapter", "compute_dtype", "linear_modules", "load_base", "merge_adapter", "quiet"]
+
+
+def compute_dtype(settings: LoraSettings, device: str) -> str:
+    """The number type that `dtype: auto` means on a device.
+
+    Args:
+        settings: The settings.
+        device: `cpu`, `cuda`, `cuda:1`, `mps`.
+
+    Returns:
+        `float32` or `bfloat16`.
+    """
+    if settings.dtype != "auto":
+        return settings.dtype
+    import torch
+
+    if device.startswith("cuda"):
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    if device == "cpu":
+        probes = [getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")]
+        return "bfloat16" if any(probe is not None and probe() for probe in probes) else "float32"
+    return "float32"
+
+
+def load_base(folder: Path, settings: LoraSettings, device: str) -> Any:
+    """Loads a causal language model for training.
+
+    Args:
+        folder: The model's folder; nothing is written to it.
+        settings: The settings; `dtype` decides the type of the weights on a GPU.
+        device: Where it will be trained.
+
+    Raises:
+        DataError: The folder holds no causal language model, or its weights do not fill it.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    # on a CPU bfloat16 weights would save little and cost accuracy: autocast computes in bfloat16 from float32 weights
+    half = device.startswith("cuda") and compute_dtype(settings, device) == "bfloat16"
+    try:
+        with quiet():
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                folder, dtype=torch.bfloat16 if half else torch.float32, local_files_only=True, output_loading_info=True
+            )
+            model, info = loaded
+    except Exception as error:  # transformers raises errors of many kinds for a broken model
+        raise DataError(f"base model: {folder} cannot be loaded as a causal language model: {error}") from None
+    absent = sorted(info.get("missing_keys", ()))
+    if absent:
+        raise DataError(
+            f"base model: the weights in {folder} lack {len(absent)} tensors of the model, for instance {absent[0]}"
+        )
+    return model
+
+
+def linear_modules(model: Any) -> list[str]:
+    """Names of the linear layers that can take an adapter (last part of their names; not the output layer)."""
+    import torch
+    from transformers.pytorch_utils import Conv1D
+
+    output = model.get_output_embeddings()
+    return sorted(
+        {
+            name.rpartition(".")[2]
+            for name, module in model.named_modules()
+            if isinstance(module, (torch.nn.Linear, Conv1D)) and module is not output
+        }
+    )
+
+
+def add_adapter(model: Any, settings: LoraSettings) -> Any:
+    """Puts a new LoRA adapter on a model; only the adapter can then be trained.
+
+    Args:
+        model: A model of `load_base`.
+        settings: Rank, scaling and target modules.
+
+    Returns:
+        The `peft.PeftModel`.
+
+    Raises:
+        ConfigError: `target_modules` names layers that the model does not have, or cannot have an adapter.
+    """
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    candidates = linear_modules(model)
+    names = settings.target_modules
+    wrong = [] if isinstance(names, str) else [name for name in names if name.rpartition(".")[2] not in candidates]
+    if wrong or not candidates or not names:
+        shown = ", ".join(candidates) or "none"
+        found = ", ".join(f"'{name}'" for name in wrong) or "nothing"
+        raise ConfigError(f"target_modules: {found} is not among the linear layers of the base model: {shown}")
+    config = LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,  # pyright: ignore[reportArgumentType]
+        lora_dropout=settings.dropout,
+        use_rslora=settings.use_rslora,
+        use_dora=settings.use_dora,
+        target_modules=names if isinstance(names, str) else list(names),
+        task_type="CAUSAL_LM",
+    )
+    with quiet():
+        torch.manual_seed(settings.seed)
+        return get_peft_model(model, config)
+
+
+def merge_adapter(base_folder: Path, adapter: Path, out_dir: Path) -> Path:
+    """Adds an adapter to the weights of its base and saves the sum, as a model that needs no peft.
+
+    The merge is done in the number type of the base's files, float32 where they are 8- or 4-bit.
+
+    Args:
+        base_folder: The model that the adapter was trained on; not changed.
+        adapter: The adapter's folder.
+        out_dir: Where the merged model goes; must not exist.
+
+    Returns:
+        `out_dir`.
+
+    Raises:
+        DataError: The base or the adapter cannot be loaded, they do not fit, or `out_dir` exists.
+    """
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    if Path(out_dir).exists():
+        raise DataError(f"merge: {out_dir} exists already: remove it or name another folder")
+    try:
+        with quiet():
+            base = AutoModelForCausalLM.from_pretrained(base_folder, dtype="auto", local_files_only=True)
+            if base.dtype not in (torch.float32, torch.float16, torch.bfloat16):
+                base = base.float()
+            tokenizer = AutoTokenizer.from_pretrained(base_folder, local_files_only=True)
+            model: Any = PeftModel.from_pretrained(base, str(adapter), local_files_only=True)
+            merged = model.merge_and_unload(safe_merge=True)
+    except Exception as error:  # transformers and peft raise errors of many kinds for files that do not fit
+        raise DataError(f"merge: {adapter} cannot be merged into {base_folder}: {error}") from None
+    temporary = Path(out_dir).with_name(f".{Path(out_dir).name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with quiet():
+            merged.save_pretrained(temporary)
+            tokenizer.save_pretrained(temporary)
+        os.replace(temporary, out_dir)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return Path(out_dir)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Holds back progress bars, info lines, and deprecations that transformers, peft and TRL cause in one another."""
+    import datasets
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    mapping = datasets.utils.logging.is_progress_bar_enabled()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|peft|trl|accelerate)\b")
+        warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"(transformers|peft|trl|accelerate)\b")
+        # the checkpoints of training take the base's vocabulary as it is
+        warnings.filterwarnings("ignore", message=".*save_embedding_layers.*")
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+        datasets.utils.logging.disable_progress_bar()
+        try:
+            yield
+        finally:
+            logging.set_verbosity(verbosity)
+            if bars:
+                logging.enable_progress_bar()
+            if mapping:
+                datasets.utils.logging.enable_progress_bar()

@@ -1,0 +1,294 @@
+"""LoRA training by TRL's SFTTrainer: loss on the completion only, a checkpoint each epoch, the best epoch kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..core.cache import digest, write_atomic
+from ..core.components import Model, Resources
+from ..core.devices import fingerprint
+from ..core.errors import ConfigError, DataError, StageError
+from ..core.progress import Reporter
+from .examples import Example
+from .model import add_adapter, compute_dtype, load_base, quiet
+from .settings import LoraSettings
+from .tokens import Encoded, Encoder
+
+__all__ = ["HistoryRow", "LoraResult", "LoraSettings", "train_lora"]
+
+VERSION = 1  # part of the checkpoints' name: raised when the same settings give another adapter
+_LAST_FILE = "trainer_state.json"  # written last: a checkpoint without it was cut off
+
+
+class HistoryRow(Model):
+    """What was measured at one step."""
+
+    step: int
+    """Updates of the weights so far."""
+    epoch: float
+    """Passes over the examples so far."""
+    loss: float | None = None
+    """Mean loss of a completion token on the train examples since the row before."""
+    token_accuracy: float | None = None
+    """Share of these tokens that were the most likely one."""
+    dev_loss: float | None = None
+    """Mean loss of a completion token on the dev examples."""
+    dev_token_accuracy: float | None = None
+    """Share of the dev tokens that were the most likely one."""
+
+
+class LoraResult(Model):
+    """A trained adapter and how it came about."""
+
+    adapter: Path
+    """Folder of the adapter; `peft.PeftModel.from_pretrained` loads it."""
+    history: tuple[HistoryRow, ...]
+    """Losses in order of step; step 0 is the untrained base."""
+    base_dev_loss: float | None
+    """Dev loss of the base model, None without dev examples."""
+    best_dev_loss: float | None
+    """Dev loss of the adapter, None without dev examples."""
+    best_step: int
+    """The step that the adapter is from."""
+    steps: int
+    """Steps that were trained; more than `best_step` where later epochs were worse."""
+    stopped_early: bool
+    """Whether early stopping ended training before the last epoch."""
+    seconds: float
+    """Wall-clock time of training and dev evaluation, earlier runs that this one resumed included."""
+    examples: int
+    """Train examples used."""
+    too_long: int
+    """Train and dev examples left out because they exceed `max_length`."""
+    tokens: int
+    """Tokens that went through the model in training, padding not counted."""
+    trainable_parameters: int
+    """Parameters of the adapter."""
+    total_parameters: int
+    """Parameters of base and adapter."""
+    device: str
+    """Where it was trained."""
+    dtype: str
+    """Number type of the computation."""
+    notes: tuple[str, ...]
+    """What had to be decided for this model or data, as sentences."""
+
+
+def train_lora(
+    base_folder: Path,
+    train_examples: Sequence[Example],
+    dev_examples: Sequence[Example],
+    settings: LoraSettings,
+    out_dir: Path,
+    resources: Resources,
+    reporter: Reporter,
+) -> LoraResult:
+    """Trains an adapter; started again after a kill it goes on from the last epoch, to the same result.
+
+    Args:
+        base_folder: The base model; its files are not changed.
+        train_examples: What to learn.
+        dev_examples: What early stopping and the choice of the epoch look at; with none the last epoch is kept.
+        settings: See `LoraSettings`.
+        out_dir: Gets `adapter/` and `result.json`, and `checkpoints-…/` while training runs.
+        resources: The device.
+        reporter: Where progress goes.
+
+    Returns:
+        The result, also in `out_dir/result.json`.
+
+    Raises:
+        ConfigError: `target_modules` names layers that the model does not have, or the device is `cuda:1` or higher.
+        DataError: The base model cannot be used, or no example fits `max_length`.
+        StageError: The loss is not a number, or memory ran out.
+    """
+    if resources.device.startswith("cuda:") and resources.device != "cuda:0":
+        number = resources.device.partition(":")[2]
+        raise ConfigError(
+            f"runtime.device: LoRA training takes the first GPU that it sees, not {resources.device}: set the "
+            f"environment variable CUDA_VISIBLE_DEVICES={number} and the device to cuda"
+        )
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    encoder = Encoder.from_folder(Path(base_folder))
+    train, train_long = _encode(encoder, train_examples, settings)
+    dev, dev_long = _encode(encoder, dev_examples, settings)
+    if not train:
+        raise DataError(f"LoRA: none of {len(train_examples)} train examples fits max_length {settings.max_length}")
+    model = add_adapter(load_base(Path(base_folder), settings, resources.device), settings)
+    key = digest(
+        {
+            "version": VERSION,
+            "base": fingerprint(Path(base_folder)),
+            "settings": settings.model_dump(mode="json"),
+            "dtype": compute_dtype(settings, resources.device),
+            "train": [[row.input_ids, row.labels] for row in train],
+            "dev": [[row.input_ids, row.labels] for row in dev],
+        }
+    )
+    checkpoints = Path(out_dir) / f"checkpoints-{key[:12]}"
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    notes = _notes(encoder, train_examples, dev_examples, train_long, dev_long, settings)
+    for note in notes:
+        reporter.line(f"LoRA: {note}")
+    trainer = _run(model, encoder, train, dev, settings, checkpoints, resources, reporter)
+    adapter = Path(out_dir) / "adapter"
+    _save(trainer.model, adapter)
+    result = _result(trainer, adapter, settings, resources, len(train), train_long + dev_long, notes)
+    write_atomic(Path(out_dir) / "result.json", result.model_dump_json(indent=1).encode())
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    return result
+
+
+def _encode(encoder: Encoder, examples: Sequence[Example], settings: LoraSettings) -> tuple[list[Encoded], int]:
+    """The examples that fit the window, and how many do not."""
+    rows = encoder.encode_all(examples)
+    fitting = [row for row in rows if len(row.input_ids) <= settings.max_length]
+    return fitting, len(rows) - len(fitting)
+
+
+def _notes(
+    encoder: Encoder,
+    train: Sequence[Example],
+    dev: Sequence[Example],
+    train_long: int,
+    dev_long: int,
+    settings: LoraSettings,
+) -> tuple[str, ...]:
+    notes = list(encoder.notes)
+    for name, count, total in (("train", train_long, len(train)), ("dev", dev_long, len(dev))):
+        if count:
+            notes.append(f"{count} of {total} {name} examples exceed max_length {settings.max_length} and are left out")
+    if len(dev) - dev_long == 0:
+        notes.append("there are no dev examples: nothing stops training early, and the last epoch is kept")
+    return tuple(notes)
+
+
+def _run(
+    model: Any,
+    encoder: Encoder,
+    train: Sequence[Encoded],
+    dev: Sequence[Encoded],
+    settings: LoraSettings,
+    checkpoints: Path,
+    resources: Resources,
+    reporter: Reporter,
+) -> Any:
+    """Trains, from the last whole checkpoint where there is one; the trainer's model is then the best one."""
+    import torch
+
+    from .trainer import build_trainer
+
+    last = _last_checkpoint(checkpoints)
+    if last is not None:
+        reporter.line(f"LoRA: training goes on from {last.name}")
+    with quiet():
+        trainer = build_trainer(
+            model, encoder.tokenizer, train, dev, settings, checkpoints, resources, last is not None
+        )
+        steps = trainer.planned_steps()
+        with reporter.task("LoRA", steps, "steps") as task:
+            trainer.follow(task, reporter, 0.0 if last is None else _seconds(last))
+            try:
+                trainer.train(resume_from_checkpoint=None if last is None else str(last))
+            except StageError as error:
+                raise StageError(f"{error} {_kept(checkpoints)}") from None
+            except torch.OutOfMemoryError:
+                raise StageError(
+                    f"LoRA: out of memory on {resources.device}: lower batch_size or max_length, or set "
+                    "gradient_checkpointing. " + _kept(checkpoints)
+                ) from None
+    return trainer
+
+
+def _last_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint that is whole; one that a kill cut off is removed."""
+    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.partition("-")[2]))
+    whole: list[Path] = []
+    for path in found:
+        try:
+            json.loads((path / _LAST_FILE).read_text())
+            whole.append(path)
+        except (OSError, ValueError):
+            shutil.rmtree(path, ignore_errors=True)
+    return whole[-1] if whole else None
+
+
+def _seconds(checkpoint: Path) -> float:
+    """Seconds that training had taken at a checkpoint."""
+    log = json.loads((checkpoint / _LAST_FILE).read_text())["log_history"]
+    return max((entry.get("elapsed", 0.0) for entry in log), default=0.0)
+
+
+def _kept(checkpoints: Path) -> str:
+    last = _last_checkpoint(checkpoints)
+    return f"The last good adapter is in {last}." if last else "No epoch was finished, so no adapter was kept."
+
+
+def _save(model: Any, adapter: Path) -> None:
+    """Writes the adapter so that the folder is there whole or not at all."""
+    temporary = adapter.with_name(f".adapter.{uuid.uuid4().hex}.tmp")
+    try:
+        with quiet():
+            model.save_pretrained(temporary, save_embedding_layers=False)
+        shutil.rmtree(adapter, ignore_errors=True)
+        os.replace(temporary, adapter)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _result(
+    trainer: Any,
+    adapter: Path,
+    settings: LoraSettings,
+    resources: Resources,
+    examples: int,
+    too_long: int,
+    notes: tuple[str, ...],
+) -> LoraResult:
+    state = trainer.state
+    history = _history(state.log_history)
+    with_dev = [row for row in history if row.dev_loss is not None]
+    base = next((row.dev_loss for row in with_dev if row.step == 0), None)
+    best = state.best_metric
+    if base is not None and best is not None and best >= base:
+        notes = (*notes, f"the dev loss did not fall: {base:.3f} for the base, {best:.3f} for the adapter")
+    trainable, total = trainer.model.get_nb_trainable_parameters()
+    return LoraResult(
+        adapter=adapter,
+        history=history,
+        base_dev_loss=base,
+        best_dev_loss=best,
+        best_step=state.best_global_step or state.global_step,
+        steps=state.global_step,
+        stopped_early=state.global_step < state.max_steps,
+        seconds=trainer.elapsed(),
+        examples=examples,
+        too_long=too_long,
+        tokens=trainer.tokens_seen(),
+        trainable_parameters=trainable,
+        total_parameters=total,
+        device=resources.device,
+        dtype=compute_dtype(settings, resources.device),
+        notes=notes,
+    )
+
+
+def _history(log: Sequence[dict[str, Any]]) -> tuple[HistoryRow, ...]:
+    """The trainer's log, one row a step."""
+    names = {
+        "loss": "loss",
+        "mean_token_accuracy": "token_accuracy",
+        "eval_loss": "dev_loss",
+        "eval_mean_token_accuracy": "dev_token_accuracy",
+    }
+    rows: dict[int, dict[str, Any]] = {}
+    for entry in log:
+        row = rows.setdefault(entry["step"], {"step": entry["step"], "epoch": round(entry.get("epoch", 0.0), 4)})
+        row.update({names[key]: value for key, value in entry.items() if key in names})
+    return tuple(HistoryRow(**row) for _, row in sorted(rows.items()) if len(row) > 2)

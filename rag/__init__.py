@@ -1,0 +1,1 @@
+"""Retrieval and generation: parse, chunk, embedding context, index, retrieve, rerank, prompt, generate."""

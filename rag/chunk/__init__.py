@@ -1,0 +1,106 @@
+"""Chunkers: how a document is cut into what is embedded and retrieved.
+
+    token      windows of a fixed number of tokens
+    sentence   whole sentences
+    recursive  paragraphs, else lines, else words
+    section    never across a heading, tables by rows
+    document   the whole document
+
+All give exact offsets (`document.text[chunk.start:chunk.end] == chunk.text`), keep every visible character, and take
+white space off the ends of a chunk.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ...core.components import component_section
+from ...core.errors import DataError, StageError
+from ...core.types import Chunk, Chunker, Document
+from .document import DocumentSettings
+from .recursive import RecursiveSettings
+from .section import SectionSettings
+from .sentence import SentenceSettings
+from .token import TokenSettings
+
+__all__ = [
+    "CHUNKERS",
+    "ChunkSection",
+    "DocumentSettings",
+    "RecursiveSettings",
+    "SectionSettings",
+    "SentenceSettings",
+    "TokenSettings",
+    "chunk_corpus",
+    "load_chunks",
+    "save_chunks",
+]
+
+CHUNKERS = (TokenSettings, SentenceSettings, RecursiveSettings, SectionSettings, DocumentSettings)
+"""Settings of the built-in chunkers."""
+
+ChunkSection = component_section("chunker", *CHUNKERS)
+"""Type of a config field that takes a chunker."""
+
+
+def chunk_corpus(documents: Iterable[Document], chunker: Chunker) -> list[Chunk]:
+    """Chunks of all documents, in their order and by start.
+
+    Raises:
+        StageError: The chunker gave a chunk whose text is not at its offsets, or which is there twice.
+    """
+    chunks: list[Chunk] = []
+    seen: set[str] = set()
+    name = type(chunker).__name__
+    for document in documents:
+        for chunk in chunker.chunk(document):
+            if chunk.doc_id != document.id or document.text[chunk.start : chunk.end] != chunk.text:
+                raise StageError(
+                    f"{name}: chunk {chunk.id} of document {document.id} is not what stands there; "
+                    "correct the chunker's offsets"
+                )
+            if chunk.id in seen:
+                raise StageError(f"{name}: chunk {chunk.id} came twice; each must have its own offsets")
+            seen.add(chunk.id)
+            chunks.append(chunk)
+    return chunks
+
+
+def save_chunks(path: Path, chunks: Sequence[Chunk]) -> None:
+    """Writes chunks to a parquet file, in their order."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns: dict[str, Any] = {
+        "doc_id": pa.array([chunk.doc_id for chunk in chunks], pa.string()),
+        "start": pa.array([chunk.start for chunk in chunks], pa.int64()),
+        "end": pa.array([chunk.end for chunk in chunks], pa.int64()),
+        "text": pa.array([chunk.text for chunk in chunks], pa.string()),
+        "ref": pa.array([chunk.ref for chunk in chunks], pa.string()),
+        "title": pa.array([chunk.title for chunk in chunks], pa.string()),
+        "heading": pa.array([json.dumps(chunk.heading, ensure_ascii=False) for chunk in chunks], pa.string()),
+    }
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(columns), path, compression="zstd")
+
+
+def load_chunks(path: Path) -> list[Chunk]:
+    """Reads what `save_chunks` wrote.
+
+    Raises:
+        DataError: There is no such file, or it holds no chunks.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        rows = pq.read_table(path).to_pylist()
+        return [Chunk(**{**row, "heading": tuple(json.loads(row["heading"]))}) for row in rows]
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; run the chunking again") from None
+    except (pa.ArrowInvalid, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path}: not a file of chunks ({error}); delete it and run the chunking again") from error

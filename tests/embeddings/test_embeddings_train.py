@@ -1,0 +1,199 @@
+"""Contrastive training: what is chosen, what is kept, and that a kill changes nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+from ragladder.core.components import Resources
+from ragladder.core.errors import ConfigError, DataError, StageError
+from ragladder.embeddings.encode import SentenceTransformerSettings
+from ragladder.embeddings.mine import HardNegativeSettings, MiningCorpus
+from ragladder.embeddings.pairs import Pair
+from ragladder.embeddings.train import EmbedTrainSettings, Encode, train_embedder
+
+NAMES = "locker depot parcel battery robot invoice door code button lamp courier van"
+PAIRS = [Pair(f"q{n}", f"how long {word}", f"the amber {word} is on", f"c{n}") for n, word in enumerate(NAMES.split())]
+QUICK = {"epochs": 2, "batch_size": 4, "learning_rate": 5e-3, "dtype": "fp32", "patience": None}
+
+
+def margin(encode: Encode) -> float:
+    """How much nearer the right text is than the mean of all."""
+    scores = encode([p.query for p in PAIRS], "query") @ encode([p.positive for p in PAIRS], "document").T
+    return float(np.mean(np.diag(scores)) - np.mean(scores))
+
+
+def settings(**values: object) -> EmbedTrainSettings:
+    return EmbedTrainSettings.model_validate({**QUICK, **values})
+
+
+def vectors(folder: str) -> np.ndarray:
+    embedder = SentenceTransformerSettings(model=folder).build(Resources())
+    return embedder.encode([p.query for p in PAIRS], "query")
+
+
+def test_training_raises_the_dev_score_and_saves_a_plain_model(
+    tiny_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    result = train_embedder(tiny_model, PAIRS, margin, settings(), tmp_path, Resources())
+    assert capfd.readouterr() == ("", "")
+    assert result.best_score > result.base_score + 0.05
+    assert [alpha for alpha, _ in result.candidates] == [0, 0.5, 0.75, 1]
+    assert result.best_score == max(score for _, score in result.candidates)
+    assert [row.step for row in result.history] == [1, 2, 3, 4, 5, 6]
+    assert [row.dev is not None for row in result.history] == [False, False, True] * 2
+    assert (result.pairs, result.with_negatives, result.precision) == (12, 0, "fp32")
+    plain = SentenceTransformer(result.folder, device="cpu")
+    np.testing.assert_allclose(
+        plain.encode([p.query for p in PAIRS], show_progress_bar=False), vectors(result.folder), atol=1e-6
+    )
+    assert plain.max_seq_length == 64
+    assert "finetuned by ragladder" in (tmp_path / "model" / "README.md").read_text()
+    assert json.loads((tmp_path / "training.json").read_text())["alpha"] == result.alpha
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_a_training_that_does_not_pay_gives_the_base_back(tiny_model: Path, tmp_path: Path) -> None:
+    base = vectors(str(tiny_model))
+
+    def likeness_to_base(encode: Encode) -> float:
+        return float((encode([p.query for p in PAIRS], "query") * base).sum())
+
+    result = train_embedder(tiny_model, PAIRS, likeness_to_base, settings(), tmp_path, Resources())
+    assert result.alpha == 0
+    assert result.best_score == result.base_score
+    np.testing.assert_allclose(vectors(result.folder), base, atol=1e-6)
+
+
+def test_the_best_epoch_is_kept_and_patience_stops(tiny_model: Path, tmp_path: Path) -> None:
+    given = iter([0.0, 0.5, 0.9, 0.4, 0.3, 0.1])
+    wanted = settings(epochs=5, patience=2, wise_ft=[0.5])
+    result = train_embedder(tiny_model, PAIRS, lambda encode: next(given), wanted, tmp_path, Resources())
+    assert [row.dev for row in result.history if row.dev is not None] == [0.5, 0.9, 0.4, 0.3]
+    assert (result.best_epoch, result.alpha, result.best_score) == (2, 1, 0.9)
+    assert result.stopped_early
+
+
+def test_the_same_seed_gives_the_same_model_and_leaves_the_callers_draws_alone(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    import torch
+
+    state = torch.random.get_rng_state()
+    runs = []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        result = train_embedder(
+            tiny_model, PAIRS, margin, settings(epochs=1, seed=seed, wise_ft=[]), tmp_path / name, Resources()
+        )
+        runs.append(vectors(result.folder))
+    np.testing.assert_array_equal(runs[0], runs[1])
+    assert not np.array_equal(runs[0], runs[2])
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_a_killed_training_goes_on_to_the_result_of_an_unbroken_one(tiny_model: Path, tmp_path: Path) -> None:
+    wanted = settings(epochs=3)
+    whole = train_embedder(tiny_model, PAIRS, margin, wanted, tmp_path / "whole", Resources())
+    calls = []
+
+    def killed_in_the_third_epoch(encode: Encode) -> float:
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return margin(encode)
+
+    with pytest.raises(KeyboardInterrupt):
+        train_embedder(tiny_model, PAIRS, killed_in_the_third_epoch, wanted, tmp_path / "b", Resources())
+    assert not (tmp_path / "b" / "model").exists()
+    # A checkpoint that a kill left half-written has no mark.
+    (tmp_path / "b" / "checkpoints" / "checkpoint-9").mkdir()
+    scored = []
+    again = train_embedder(
+        tiny_model, PAIRS, lambda e: scored.append(1) or margin(e), wanted, tmp_path / "b", Resources()
+    )
+    assert len(scored) == 1 + 1 + 2, "the base, the third epoch and two mixtures"
+    assert again.history == whole.history
+    assert again.candidates == whole.candidates
+    np.testing.assert_array_equal(vectors(again.folder), vectors(whole.folder))
+
+
+def test_checkpoints_of_other_settings_are_not_resumed(tiny_model: Path, tmp_path: Path) -> None:
+    calls = []
+
+    def stop(encode: Encode) -> float:
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return margin(encode)
+
+    with pytest.raises(KeyboardInterrupt):
+        train_embedder(tiny_model, PAIRS, stop, settings(), tmp_path, Resources())
+    changed = settings(learning_rate=1e-3)
+    result = train_embedder(tiny_model, PAIRS, margin, changed, tmp_path, Resources())
+    fresh = train_embedder(tiny_model, PAIRS, margin, changed, tmp_path / "fresh", Resources())
+    assert result.history == fresh.history
+
+
+def test_frozen_layers_do_not_change(tiny_model: Path, tmp_path: Path) -> None:
+    from ragladder.embeddings._library import load_model
+
+    given = iter([0.0, 1.0])
+    wanted = settings(epochs=1, freeze_layers=1, wise_ft=[])
+    result = train_embedder(tiny_model, PAIRS, lambda encode: next(given), wanted, tmp_path, Resources())
+    before, after = load_model(tiny_model).state_dict(), load_model(Path(result.folder)).state_dict()
+    changed = {name for name in before if not np.array_equal(before[name], after[name])}
+    assert changed
+    assert not [name for name in changed if "embeddings." in name or "layer.0." in name]
+    with pytest.raises(ConfigError, match="the model has 2 layers"):
+        train_embedder(tiny_model, PAIRS, margin, settings(freeze_layers=3), tmp_path, Resources())
+
+
+def test_a_loss_that_is_no_number_stops_with_an_error(tiny_model: Path, tmp_path: Path) -> None:
+    import shutil
+
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    broken = tmp_path / "broken"
+    shutil.copytree(tiny_model, broken)
+    weights = load_file(broken / "model.safetensors")
+    weights["embeddings.word_embeddings.weight"][:] = torch.nan
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(StageError, match="the loss is nan at step 1; no epoch was finished. Lower learning_rate"):
+        train_embedder(broken, PAIRS, lambda encode: 0.5, settings(), tmp_path / "out", Resources())
+
+
+def test_hard_negatives_are_mined_and_no_pair_is_lost(tiny_model: Path, tmp_path: Path) -> None:
+    texts = tuple(p.positive for p in PAIRS)
+    # One question may have no negatives at all.
+    corpus = MiningCorpus(texts, {"q0": frozenset(texts)})
+    hard = {"hard_negatives": HardNegativeSettings(relative_margin=None), "epochs": 1}
+    result = train_embedder(tiny_model, PAIRS, margin, settings(**hard), tmp_path, Resources(), mining=corpus)
+    assert (result.pairs, result.with_negatives) == (12, 11)
+    with pytest.raises(ConfigError, match="no candidates"):
+        train_embedder(tiny_model, PAIRS, margin, settings(**hard), tmp_path, Resources())
+
+
+def test_prefixes_are_trained_with_and_saved(tiny_model: Path, tmp_path: Path) -> None:
+    embedder = SentenceTransformerSettings(query_prefix="where ", max_length=16)
+    wanted = settings(epochs=1, wise_ft=[])
+    with_prefix = train_embedder(tiny_model, PAIRS, margin, wanted, tmp_path / "a", Resources(), embedder=embedder)
+    without = train_embedder(tiny_model, PAIRS, margin, wanted, tmp_path / "b", Resources())
+    assert with_prefix.history[0].loss != without.history[0].loss
+    saved = SentenceTransformerSettings(model=with_prefix.folder).build(Resources())
+    assert saved.prefix("query") == "where "
+    assert saved.model.max_seq_length == 16
+
+
+def test_unusable_input_is_refused(tiny_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="1 training pairs"):
+        train_embedder(tiny_model, PAIRS[:1], margin, settings(), tmp_path, Resources())
+    with pytest.raises(StageError, match="dev evaluation gave nan"):
+        train_embedder(tiny_model, PAIRS, lambda encode: float("nan"), settings(), tmp_path, Resources())
+    with pytest.raises(ValidationError, match="between 0 and 1"):
+        settings(wise_ft=[1.5])

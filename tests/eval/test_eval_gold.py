@@ -1,0 +1,152 @@
+"""Evidence is found again however a parser changes its looks, at offsets that hold it, and nowhere else."""
+
+import re
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ragladder.core.types import Document, Evidence, Question
+from ragladder.eval.gold import locate, locate_text, spans_of
+
+BEFORE = "# Restart\n\nThe nest must be empty before any work starts. "
+EVIDENCE = "Hold the restart pin for 12 seconds until the lamp turns amber."
+AFTER = "\n\nThen wait for the weathercock to show it again."
+
+WORDS = st.lists(st.text("abcdefghijklmnopqrstuvwxyzäöüéß", min_size=4, max_size=9), min_size=4, max_size=12)
+FILLER = st.text("ABCDEFG .,\n|#-*", max_size=80)
+
+
+def letters(text: str) -> str:
+    folded = unicodedata.normalize("NFKD", text).casefold()
+    return "".join(c for c in folded if c.isalnum())
+
+
+def document(text: str, id_: str = "d") -> Document:
+    return Document(id_, text, "t", "r")
+
+
+def question(*evidence: Evidence, id_: str = "q") -> Question:
+    return Question(id_, "?", "!", evidence)
+
+
+def test_exact_evidence_is_found_at_its_place() -> None:
+    span = locate_text(EVIDENCE, "d", BEFORE + EVIDENCE + AFTER)
+    assert (span.doc_id, span.start, span.end) == ("d", len(BEFORE), len(BEFORE) + len(EVIDENCE))
+    assert (span.score, span.method, span.found, span.length) == (100.0, "exact", True, len(EVIDENCE))
+
+
+@pytest.mark.parametrize(
+    ("changed", "what"),
+    [
+        ("Hold the  restart pin\nfor 12 seconds\tuntil the lamp turns amber.", "whitespace"),
+        ("Hold the re-\nstart pin for 12 sec-\nonds until the lamp turns amber.", "hyphenation"),
+        ("Hold the re\u00adstart pin for 12 seconds until the lamp turns amber.", "soft hyphen"),
+        ("“Hold the ‘restart’ pin for 12 seconds until the lamp turns amber.”", "quotes"),
+        ("| Hold the restart pin | for 12 seconds | until the lamp | turns amber. |", "table marks"),
+        ("**Hold** the _restart pin_ for `12 seconds` until the lamp turns amber.", "markup"),
+        ("HOLD THE RESTART PIN FOR 12 SECONDS UNTIL THE LAMP TURNS AMBER.", "case"),
+        ("Hold the restart pin for １２ seconds until the lamp turns amber.", "full-width digits"),
+    ],
+)
+def test_looks_do_not_matter(changed: str, what: str) -> None:
+    text = BEFORE + changed + AFTER
+    span = locate_text(EVIDENCE, "d", text)
+    assert span.method == "normalised", what
+    assert letters(text[span.start : span.end]) == letters(EVIDENCE)
+    assert text[span.start].isalnum() and text[span.end - 1].isalnum()
+
+
+def test_ligatures_are_their_letters() -> None:
+    text = "Before. The oﬃce ﬁles a ﬂat fee for it. After."
+    span = locate_text("The office files a flat fee for it.", "d", text)
+    assert (span.method, text[span.start : span.end]) == ("normalised", "The oﬃce ﬁles a ﬂat fee for it")
+
+
+@given(
+    words=WORDS,
+    before=FILLER,
+    after=FILLER,
+    glue=st.lists(st.sampled_from([" ", "  ", "\n", " | ", "-\n", " “", "* "])),
+)
+def test_property_any_glue_between_words_is_found_whole(
+    words: list[str], before: str, after: str, glue: list[str]
+) -> None:
+    parts = [w + (glue[n % len(glue)] if glue else " ") for n, w in enumerate(words[:-1])]
+    text = before + "\n" + "".join(parts) + words[-1] + "\n" + after
+    span = locate_text(" ".join(words), "d", text)
+    assert span.method in ("exact", "normalised")
+    assert letters(text[span.start : span.end]) == letters("".join(words))
+
+
+@given(wanted=st.text(max_size=60), text=st.text(max_size=200))
+def test_property_spans_lie_in_the_text(wanted: str, text: str) -> None:
+    span = locate_text(wanted or "x", "d", text)
+    if span.found:
+        assert 0 <= span.start < span.end <= len(text)
+        assert 0 < span.score <= 100
+    else:
+        assert (span.start, span.end, span.score) == (-1, -1, 0.0)
+    if span.method == "exact":
+        assert text[span.start : span.end] == (wanted or "x")
+
+
+@given(words=WORDS)
+def test_property_what_is_not_there_is_lost(words: list[str]) -> None:
+    span = locate_text(" ".join(words), "d", "0123456789 " * 40)
+    assert (span.method, span.length) == ("lost", len(" ".join(words)))
+
+
+def test_a_few_misread_letters_are_found_with_a_lower_score() -> None:
+    text = BEFORE + "Hold the restart pln for 12 seconds untll the lamp turns ambcr." + AFTER
+    span = locate_text(EVIDENCE, "d", text)
+    assert span.method == "fuzzy"
+    assert 85 <= span.score < 100
+    assert text[span.start : span.end] in text
+    assert abs(span.start - len(BEFORE)) <= 3 and abs(span.end - len(BEFORE) - len(EVIDENCE)) <= 3
+
+
+def test_a_like_row_with_another_value_is_not_the_evidence() -> None:
+    rows = "| E-416 | door does not close at all | restart |\n| E-418 | door does not close at all | restart |"
+    assert locate_text("E-417 | door does not close at all | restart", "d", rows).method == "lost"
+    assert locate_text("E-418 | door does not close at oll | restart", "d", rows).method == "fuzzy"
+
+
+def test_a_short_text_is_found_exactly_or_not_at_all() -> None:
+    assert locate_text("12 s", "d", "wait 12 s now").method == "exact"
+    assert locate_text("12 s", "d", "wait 12\ns now").method == "lost"
+
+
+def test_half_a_passage_is_not_the_passage() -> None:
+    assert locate_text(EVIDENCE, "d", EVIDENCE[: len(EVIDENCE) // 2]).method == "lost"
+    assert locate_text(EVIDENCE, "d", "").method == "lost"
+
+
+def test_locate_keeps_the_order_of_evidence_and_marks_lost_documents() -> None:
+    asked = question(Evidence("b", "second text of the pair"), Evidence("gone", "text"), Evidence("a", "first text"))
+    gold = locate(
+        [asked, question(id_="none")], [document("first text", "a"), document("the second\ntext of the pair", "b")]
+    )
+    assert [span.doc_id for span in gold["q"]] == ["b", "gone", "a"]
+    assert [span.method for span in gold["q"]] == ["normalised", "lost", "exact"]
+    assert gold["none"] == ()
+
+
+def test_known_offsets_win_over_the_first_occurrence_and_wrong_ones_do_not_count() -> None:
+    text = "wait here. wait here. wait here."
+    right = locate([question(Evidence("d", "wait here.", 11, 21))], [document(text)])["q"][0]
+    wrong = locate([question(Evidence("d", "wait here.", 3, 13))], [document(text)])["q"][0]
+    assert (right.start, wrong.start) == (11, 0)
+
+
+def test_all_evidence_of_one_document_agrees_with_single_searches() -> None:
+    text = re.sub(" ", "\n", BEFORE + EVIDENCE + AFTER)
+    pieces = [EVIDENCE, "The nest must be empty before any work starts.", "wait for the weathercock"]
+    gold = locate([question(*(Evidence("d", piece) for piece in pieces))], [document(text)])
+    assert list(gold["q"]) == [locate_text(piece, "d", text) for piece in pieces]
+
+
+def test_evidence_that_was_never_looked_for_is_an_error() -> None:
+    with pytest.raises(ValueError, match="question 'q' has evidence but no gold spans"):
+        spans_of({}, question(Evidence("d", "x")))
+    assert spans_of({}, question()) == ()
