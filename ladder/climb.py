@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import RagladderError
+from ..core.errors import DataError, RagladderError
 from ..core.progress import Reporter
 from ..eval.diagnosis import count_causes
 from ..eval.questions import by_split, load_questions
 from .config import ExperimentConfig, PipelineConfig, load_experiment
 from .diagnose import diagnose, headroom, outcomes
 from .gate import Comparison, Decision, compare_metric, decide, no_candidate, skip, stop
-from .records import ArmRecord, CostRecord, Diagnosis, LadderRecord, RungRecord
+from .records import ArmRecord, CostRecord, DataRecord, Diagnosis, LadderRecord, RungRecord
 from .rungs import Proposal, RungContext, propose_embedding, propose_llm, propose_retrieval
 from .runs import Run, config_digest, data_record, open_run
 from .scoring import clusters, estimates
@@ -102,6 +102,7 @@ class Climb:
             note(f"warning: {failure.doc_id}: {failure.reason}")
         gold = bench.get(bench.gold_stage(self.config.pipeline))
         data = data_record(bench, corpus, gold)
+        self._check_evidence(data)
         run = open_run(bench, config_digest(self.config), data)
         note(f"run folder: {run.folder}")
         arm = self._arm("baseline", self.config.pipeline, test=True)
@@ -119,7 +120,20 @@ class Climb:
         )
         return record
 
-    # --- one rung ------------------------------------------------------------------------------------------------------
+    def _check_evidence(self, data: DataRecord) -> None:
+        """Stops where no evidence is in any document: then documents and questions do not belong together."""
+        lost, asked = sum(data.evidence_lost.values()), len(self.bench.questions)
+        answerable = asked - sum(data.unanswerable.values())
+        if answerable and lost == answerable:
+            example = next(q for q in self.bench.questions if q.answerable)
+            raise DataError(
+                f"no evidence of any of {answerable} questions was found in the documents, for instance of "
+                f"'{example.id}' in '{example.evidence[0].doc_id}'; check data.documents and the doc_id and text of the evidence"
+            )
+        if lost:
+            self.bench.reporter.line(f"warning: the starting parsers lose evidence of {lost} of {answerable} questions")
+
+    # --- one rung ---
 
     def _climb_rung(
         self,
@@ -146,7 +160,8 @@ class Climb:
             tried = self._arm(name, proposal.candidate, test=True)
         dev = self._compare(proposal.metric, tried.dev, incumbent.dev)
         primary = self._compare(proposal.metric, tried.test, incumbent.test)
-        guards = [self._compare(metric, tried.test, incumbent.test) for metric in self.config.gate.guardrails]
+        watched = [metric for metric in self.config.gate.guardrails if metric != proposal.metric]
+        guards = [self._compare(metric, tried.test, incumbent.test) for metric in watched]
         decision = decide(primary, guards, self.config.gate)
         record = _record_of(
             name, proposal, decision, incumbent, self._arm_record(tried), dev.model_dump(mode="json"), meter
@@ -162,7 +177,8 @@ class Climb:
             reached = estimates(incumbent.test.scores, self.groups, self.config.seed)[metric]
             if reached.low is not None and reached.low >= target:
                 return stop(
-                    f"the target is met: {metric} on test is {reached.mean:.3f}, lower bound {reached.low:.3f} >= {target:g}"
+                    f"the target is met: {metric} on test is {reached.mean:.3f}, its lower bound {reached.low:.3f} is not below "
+                    f"{target:g}"
                 )
         if settings is None:
             return skip(f"not configured (rungs.{name})")
@@ -180,7 +196,7 @@ class Climb:
         minutes = self.config.runtime.max_minutes
         return None if minutes is None else self.started + 60 * minutes
 
-    # --- arms and records --------------------------------------------------------------------------------------------------
+    # --- arms and records ---
 
     def _arm(self, name: str, pipeline: PipelineConfig, test: bool) -> _Arm:
         dev = self.bench.evaluate(pipeline, "dev", ragas=True)
@@ -201,7 +217,7 @@ class Climb:
         )
 
     def _record(
-        self, run: Run, data: Any, baseline: _Arm, final: _Arm, diagnosis: Diagnosis, rungs: list[RungRecord]
+        self, run: Run, data: DataRecord, baseline: _Arm, final: _Arm, diagnosis: Diagnosis, rungs: list[RungRecord]
     ) -> LadderRecord:
         from .. import __version__
 
@@ -229,18 +245,15 @@ class Climb:
     def _say_baseline(self, arm: _Arm, diagnosis: Diagnosis) -> None:
         note = self.bench.reporter.line
         values = estimates(arm.dev.scores, self.groups, self.config.seed)
-        shown = values[self.config.score.answer_metric]
-        note(
-            f"baseline on dev: {self.config.score.answer_metric} {_shown(shown.mean)} ({shown.n_ok}/{shown.n} questions)"
-        )
+        metric = self.config.score.answer_metric
+        shown = values[metric]
+        note(f"baseline on dev: {metric} {_shown(shown.mean)} ({shown.n_ok}/{shown.n} questions)")
         note(
             "where dev questions are lost: "
             + ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in diagnosis.causes.items() if v)
         )
         for ceiling in diagnosis.ceilings:
-            note(
-                f"  {ceiling.name.replace('_', ' ')}: {ceiling.metric} {_shown(ceiling.estimate.mean)} ({ceiling.meaning})"
-            )
+            note(f"  {ceiling.name.replace('_', ' ')}: {metric} {_shown(ceiling.estimate.mean)} ({ceiling.meaning})")
 
 
 def _shown(value: float | None) -> str:

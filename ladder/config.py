@@ -109,7 +109,8 @@ class RetrievalRungSettings(Model):
     search: Literal["coordinate", "grid", "random"] = "coordinate"
     """coordinate: an axis at a time, the best value kept; grid: all; random: `trials` of the grid."""
     passes: int = Field(default=2, ge=1)
-    """coordinate: rounds over the axes, so that knobs that only pay together are found; ends early when a round finds nothing."""
+    """coordinate: rounds over the axes, so that knobs that only pay together are found; a round that finds nothing
+    is the last."""
     trials: int | None = Field(default=None, ge=1)
     """Most trials."""
 
@@ -122,8 +123,7 @@ class EmbeddingRungSettings(Model):
     train: EmbedTrainSettings = EmbedTrainSettings()
     """How it is trained."""
     dev_candidates: int = Field(default=20, ge=1)
-    """Chunks a dev question, as the incumbent ranks them, among which an epoch is scored, the evidence always with them. More
-    is nearer to the whole corpus, and each epoch takes longer."""
+    """Chunks a dev question, as the incumbent ranks them, among which an epoch is scored, always with the evidence. More is nearer to the whole corpus, and each epoch takes longer."""
 
 
 class LLMRungSettings(Model):
@@ -194,7 +194,8 @@ class ExperimentConfig(Model):
         for name, rung in (("retrieval", self.rungs.retrieval), ("embedding", self.rungs.embedding)):
             if rung is not None and rung.metric not in known:
                 raise ValueError(
-                    f"rungs.{name}.metric '{rung.metric}' is not computed; score.ks and score.budgets give: {', '.join(sorted(known))}"
+                    f"rungs.{name}.metric '{rung.metric}' is not computed; score.ks and score.budgets give: "
+                    + ", ".join(sorted(known))
                 )
         return self
 

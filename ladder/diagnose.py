@@ -45,8 +45,10 @@ def diagnose(bench: Workbench, evaluation: Evaluation) -> Diagnosis:
     wrong = causes["wrong_answer"] + causes["unanswerable_answered"]
     can_pay = {
         "retrieval": f"{lost} of {n} dev questions are lost before the LLM sees their evidence",
-        "embedding": f"{causes['not_retrieved'] + causes['ranked_out']} of {n} dev questions have parsed evidence that is not in the context",
-        "llm": f"{wrong} of {n} dev questions are answered wrongly with the evidence present, or answered though they cannot be",
+        "embedding": f"{causes['not_retrieved'] + causes['ranked_out']} of {n} dev questions have evidence that is parsed but not in "
+        "the context",
+        "llm": f"{wrong} of {n} dev questions are answered wrongly with the evidence present, or answered though the documents "
+        "do not",
     }
     return Diagnosis(causes=causes, ceilings=ceilings, can_pay=can_pay)
 
@@ -66,7 +68,8 @@ def headroom(bench: Workbench, rung: str, dev: Evaluation) -> Decision | None:
         wrong = causes["wrong_answer"] + causes["unanswerable_answered"]
         if wrong / n < worthwhile:
             return skip(
-                f"only {wrong} of {n} dev questions are answered wrongly with the evidence present: the LLM is not what loses them"
+                f"only {wrong} of {n} dev questions are answered wrongly with the evidence present: the LLM is not what "
+                "loses them"
             )
         return None
     lost = causes["not_retrieved"] + causes["ranked_out"] + (causes["lost_in_parsing"] if rung == "retrieval" else 0)

@@ -11,6 +11,7 @@ from pathlib import Path
 from ..core.cache import digest
 from ..core.store import Stage
 from ..core.types import Question, Score
+from ..eval.judge import JudgeSettings, Verdict, judge_scores
 from ..eval.ragas_metrics import ragas_scores
 from ..eval.statistics import mean_interval
 from .records import EstimateRecord
@@ -47,7 +48,7 @@ def further_scores(bench: Workbench, evaluation: Evaluation) -> list[Score]:
     if bench.config.score.ragas:
         scores += bench.get(_ragas_stage(evaluation))
     if bench.config.score.judge is not None:
-        scores += bench.get(_judge_stage(bench, evaluation))
+        scores += _judged(bench, evaluation, bench.config.score.judge)
     return scores
 
 
@@ -75,24 +76,32 @@ def _ragas_stage(evaluation: Evaluation) -> Stage[list[Score]]:
     return Stage("ragas", {"content": _content(evaluation), "ragas": "0.4.3"}, build, _load)
 
 
-def _judge_stage(bench: Workbench, evaluation: Evaluation) -> Stage[list[Score]]:
-    from ..eval.judge import judge_scores
-
-    settings = bench.config.score.judge
-    if settings is None:
-        raise ValueError("no judge is configured")
+def _judged(bench: Workbench, evaluation: Evaluation, settings: JudgeSettings) -> list[Score]:
+    """Judged scores. They are kept once none failed: a rerun asks again only for what the endpoint did not answer."""
+    embed = bench.config.pipeline.embed
+    params = {
+        "content": _content(evaluation),
+        "judge": settings.identity(bench.resources),
+        "embedder": embed.identity(bench.resources),
+    }
+    scores: list[Score] = []
+    verdicts: list[Verdict] = []
 
     def build(out: Path) -> None:
-        contexts = [list(a.contexts) for a in evaluation.answers]
-        embedder = bench.embedder(bench.config.pipeline)
-        scores, verdicts = judge_scores(
-            evaluation.questions, evaluation.answers, contexts, settings, bench.resources, embedder
-        )
         _save(out, scores)
         (out / "verdicts.json").write_text(json.dumps([asdict(verdict) for verdict in verdicts], ensure_ascii=False))
 
-    params = {"content": _content(evaluation), "judge": settings.identity(bench.resources)}
-    return Stage("judge", params, build, _load)
+    stage = Stage("judge", params, build, _load)
+    if not bench.store.has(stage):
+        contexts = [list(a.contexts) for a in evaluation.answers]
+        embedder = bench.embedder(bench.config.pipeline)
+        found = judge_scores(
+            evaluation.questions, evaluation.answers, contexts, settings, bench.resources, embedder
+        )
+        scores, verdicts = list(found[0]), list(found[1])
+        if any(score.status not in ("ok", "not_applicable") for score in scores):
+            return scores
+    return bench.get(stage)
 
 
 def _save(out: Path, scores: Sequence[Score]) -> None:

@@ -1,7 +1,7 @@
 """Scores pipelines: turns a `PipelineConfig` into stages, and their results into scores a question.
 
-What two pipelines share is one stage, computed once (see core/store.py). Fusion, cut-offs and metrics are arithmetic on one search
-and are not kept.
+What two pipelines share is one stage, computed once (see core/store.py). Fusion, cut-offs and metrics are arithmetic on
+one search and are not kept.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..core.cache import VectorCache, digest
+from ..core.chat import LocalChatSettings
 from ..core.components import Resources
 from ..core.progress import Reporter
 from ..core.store import Stage, Store
@@ -27,6 +28,7 @@ from ..eval.questions import by_split
 from ..eval.retrieval import evidence_ranks, retrieval_scores
 from ..rag.chunk import chunk_corpus, load_chunks, save_chunks
 from ..rag.context import embedding_texts
+from ..rag.generate import LLMGeneratorSettings
 from ..rag.parse import ParsedCorpus, corpus_identity, load_documents, parse_corpus, save_documents
 from ..rag.retrieve import Channel, align, document_codes, fuse, to_hits
 from .config import ExperimentConfig, PipelineConfig
@@ -302,15 +304,16 @@ class Workbench:
     def answer(
         self, pipeline: PipelineConfig, questions: Sequence[Question], contexts: Sequence[Sequence[Chunk]]
     ) -> list[Answer]:
-        """Answers from the given contexts."""
-        settings = pipeline.generate
+        """Answers from the given contexts.
+
+        They are kept once none failed on an endpoint's side: a rerun asks again for what a server did not answer.
+        """
+        made: list[Answer] = []
 
         def build(out: Path) -> None:
-            generator: Generator = self.component(settings)
-            answers = generator.generate(questions, contexts)
             rows = [
                 {**asdict(a), "contexts": [list(chunks).index(c) for c in a.contexts]}
-                for a, chunks in zip(answers, contexts, strict=True)
+                for a, chunks in zip(made, contexts, strict=True)
             ]
             (out / "answers.jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
@@ -323,12 +326,15 @@ class Workbench:
             ]
 
         content = [[q.id, q.text, [asdict(c) for c in chunks]] for q, chunks in zip(questions, contexts, strict=True)]
-        stage = Stage(
-            "generate", {"generator": settings.identity(self.resources), "prompts": digest(content)}, build, load
-        )
-        # Not through the store's memory: equal contexts of other chunkings are other Chunk objects.
-        answers = self.get(stage)
+        params = {"generator": pipeline.generate.identity(self.resources), "prompts": digest(content)}
+        stage = Stage("generate", params, build, load)
+        if not self.store.has(stage):
+            generator: Generator = self.component(pipeline.generate)
+            made = generator.generate(questions, contexts)
+        failed = any(answer.status != "ok" for answer in made)
+        answers = made if failed and _answers_remotely(pipeline) else self.get(stage)
         for meter in self._meters:
+            meter.seconds[stage.key] = sum(answer.seconds for answer in answers)
             meter.prompt_tokens[stage.key] = sum(a.prompt_tokens for a in answers)
             meter.completion_tokens[stage.key] = sum(a.completion_tokens for a in answers)
         return answers
@@ -373,7 +379,7 @@ class Workbench:
     def gold_contexts(
         self, pipeline: PipelineConfig, questions: Sequence[Question], retrieved: Retrieved
     ) -> list[list[Chunk]]:
-        """Contexts as a perfect retriever would give them: the chunks that hold the evidence first, then what was retrieved.
+        """Contexts as a perfect retriever would give them: the chunks with the evidence first, then what was retrieved.
 
         Evidence that the parser lost stands in as a chunk of its own, so that the ceiling is that of the LLM.
         """
@@ -399,6 +405,11 @@ class Workbench:
 def _evidence_chunk(doc_id: str, text: str, siblings: Sequence[Chunk]) -> Chunk:
     like = siblings[0] if siblings else None
     return Chunk(doc_id, 0, len(text), text, like.ref if like else doc_id, like.title if like else "", ())
+
+
+def _answers_remotely(pipeline: PipelineConfig) -> bool:
+    generator = pipeline.generate
+    return isinstance(generator, LLMGeneratorSettings) and not isinstance(generator.llm, LocalChatSettings)
 
 
 def _save_search(out: Path, found: tuple[np.ndarray, np.ndarray]) -> None:

@@ -1,10 +1,12 @@
 """Renders the quickstart's sources to the documents that the quickstart reads.
 
     python benchmarks/quickstart/build.py
+    python benchmarks/quickstart/build.py --stats
 
 Each `sources/<group>/*.md` becomes `configs/quickstart/docs/<CODE>_<slug>.<format>`, CSV files are copied. The result
-is the same byte for byte on every run; documents without a source are removed. Needs reportlab, python-docx and
-markdown-it-py.
+is the same byte for byte on every run; documents without a source are removed. `--stats` counts documents and
+questions instead, as the tables of `configs/quickstart/README.md`, and writes nothing. Needs reportlab, python-docx
+and markdown-it-py.
 """
 
 from __future__ import annotations
@@ -18,11 +20,13 @@ import render_docx
 import render_html
 import render_pdf
 import render_text
+import stats
 from source import Source, read_source
 
 HERE = Path(__file__).resolve().parent
 SOURCES = HERE / "sources"
 DOCUMENTS = HERE.parent.parent / "configs" / "quickstart" / "docs"
+QUESTIONS = DOCUMENTS.parent / "questions"
 
 
 def main() -> int:
@@ -30,7 +34,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Renders the quickstart's sources to its documents.")
     parser.add_argument("--sources", type=Path, default=SOURCES, help="folder of the sources")
     parser.add_argument("--out", type=Path, default=DOCUMENTS, help="folder of the documents")
+    parser.add_argument("--stats", action="store_true", help="print counts as Markdown tables and write nothing")
     arguments = parser.parse_args()
+    if arguments.stats:
+        return print_stats(arguments.sources, arguments.out)
     documents, problems = render_all(arguments.sources)
     for problem in problems:
         print(f"error: {problem}", file=sys.stderr)
@@ -46,6 +53,16 @@ def main() -> int:
     for label, names in (("new", new), ("changed", changed), ("removed", removed)):
         for name in names:
             print(f"  {label}: {name}")
+    return 0
+
+
+def print_stats(sources: Path, documents: Path) -> int:
+    """Prints the tables; the exit status is 1 where something is missing."""
+    try:
+        print(stats.tables(stats.read_groups(sources, documents, QUESTIONS)))
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     return 0
 
 

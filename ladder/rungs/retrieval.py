@@ -1,6 +1,6 @@
 """Rung 1: a sweep over retrieval knobs.
 
-Axes that change what is retrieved are chosen by the rung's retrieval metric; axes that only change the answer (the prompt, the
+Axes that change what is retrieved are chosen by the rung's retrieval metric; axes that only change the answer (prompt,
 generator, how many chunks it reads) by the answer metric, after the others. All on dev.
 """
 
