@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ..core.cache import write_atomic
 from ..core.errors import ConfigError, StageError
@@ -96,7 +96,7 @@ def resolve_precision(dtype: str, device: str) -> str:
     return ("bf16" if able else "fp32") if dtype == "auto" else dtype
 
 
-def freeze_lower(model: Any, layers: int) -> None:
+def freeze_lower(model: Any, layers: int | Literal["half"]) -> None:
     """Stops the token embeddings and the lowest layers of a SentenceTransformer from being trained; 0 freezes nothing.
 
     Raises:
@@ -109,7 +109,9 @@ def freeze_lower(model: Any, layers: int) -> None:
     transformer = model.transformers_model
     modules = [] if transformer is None else list(transformer.modules())
     stack = max((m for m in modules if isinstance(m, torch.nn.ModuleList)), key=len, default=None)
-    if transformer is None or stack is None or len(stack) < layers:
+    if stack is not None and layers == "half":
+        layers = len(stack) // 2
+    if transformer is None or stack is None or layers == "half" or len(stack) < layers:
         there = "no layers that can be told apart" if stack is None else f"{len(stack)} layers"
         raise ConfigError(f"freeze_layers is {layers}, but the model has {there}")
     embeddings = getattr(transformer, "embeddings", None) or transformer.get_input_embeddings()

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field, field_validator
@@ -51,10 +51,10 @@ class EmbedTrainSettings(Model):
     """MultipleNegativesRankingLoss (InfoNCE): each query against the positives of the whole batch. Needs pairs only."""
     scale: float = Field(default=20.0, gt=0)
     """1/temperature of the loss: larger looks more at the hardest negatives."""
-    epochs: int = Field(default=4, ge=1)
+    epochs: int = Field(default=3, ge=1)
     """Passes over the pairs; time grows in proportion, dev is scored after each."""
     learning_rate: float = Field(default=1e-4, gt=0, lt=1)
-    """Peak of the optimizer's step: higher learns faster and forgets more; above 2e-4 small models get worse."""
+    """Peak of the optimizer's step: higher learns faster and forgets more of what the base knows."""
     batch_size: int = Field(default=32, ge=2)
     """Pairs a step, hence negatives a query: larger is harder and better up to a point, and takes more memory."""
     warmup_ratio: float = Field(default=0.1, ge=0, lt=1)
@@ -63,8 +63,8 @@ class EmbedTrainSettings(Model):
     """Tokens of a text read in training (not in encoding); null: the model's limit. Time and memory grow with it."""
     dtype: Literal["auto", "fp32", "bf16"] = "auto"
     """bf16 computes in half the bits (weights stay fp32): .6 of the time where the device has it; auto: bf16 there."""
-    freeze_layers: int = Field(default=0, ge=0)
-    """Leaves the token embeddings and so many lower layers as they are: half of the layers take .6 times the time."""
+    freeze_layers: Annotated[int, Field(ge=0)] | Literal["half"] = "half"
+    """The token embeddings and so many lower layers stay as they are; half of them saves about half of the time."""
     hard_negatives: HardNegativeSettings | None = None
     """Mine negatives with the base model first; null: in-batch negatives alone, which is much cheaper."""
     patience: int | None = Field(default=2, ge=1)

@@ -17,7 +17,7 @@ from ragladder.embeddings.train import EmbedTrainSettings, Encode, train_embedde
 
 NAMES = "locker depot parcel battery robot invoice door code button lamp courier van"
 PAIRS = [Pair(f"q{n}", f"how long {word}", f"the amber {word} is on", f"c{n}") for n, word in enumerate(NAMES.split())]
-QUICK = {"epochs": 2, "batch_size": 4, "learning_rate": 5e-3, "dtype": "fp32", "patience": None}
+QUICK = {"epochs": 2, "batch_size": 4, "learning_rate": 5e-3, "dtype": "fp32", "patience": None, "freeze_layers": 0}
 
 
 def margin(encode: Encode) -> float:
@@ -149,6 +149,10 @@ def test_frozen_layers_do_not_change(tiny_model: Path, tmp_path: Path) -> None:
     changed = {name for name in before if not np.array_equal(before[name], after[name])}
     assert changed
     assert not [name for name in changed if "embeddings." in name or "layer.0." in name]
+    half = wanted.model_copy(update={"freeze_layers": "half"})
+    given = iter([0.0, 1.0])
+    same = train_embedder(tiny_model, PAIRS, lambda encode: next(given), half, tmp_path / "half", Resources())
+    assert same.trained_parameters == result.trained_parameters
     with pytest.raises(ConfigError, match="the model has 2 layers"):
         train_embedder(tiny_model, PAIRS, margin, settings(freeze_layers=3), tmp_path, Resources())
 

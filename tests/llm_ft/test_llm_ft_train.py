@@ -106,7 +106,7 @@ def test_prompt_tokens_and_padding_carry_no_loss(tiny_model: Path, padding: str)
     model = AutoModelForCausalLM.from_pretrained(tiny_model)
     ids = torch.randint(7, 200, (2, 20), generator=torch.Generator().manual_seed(0))
     labels = torch.full_like(ids, -100)
-    labels[0, 12:15], labels[1, 17:] = ids[0, 12:15], ids[1, 17:]
+    labels[0, 12:15], labels[1, 16:19] = ids[0, 12:15], ids[1, 16:19]
     mask = torch.ones_like(ids)
     mask[0, 15:] = 0
     if padding == "left":
