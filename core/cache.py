@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from .errors import DataError
+
 __all__ = ["JsonCache", "VectorCache", "canonical_json", "digest", "write_atomic"]
 
 
@@ -27,7 +29,8 @@ def canonical_json(value: Any) -> str:
 
 def digest(value: Any) -> str:
     """sha256 of a value's canonical JSON, as 64 hexadecimal digits."""
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+    # surrogatepass: names of files that are not UTF-8 hold lone surrogates
+    return hashlib.sha256(canonical_json(value).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -68,14 +71,21 @@ class JsonCache:
         lines = "".join(json.dumps([key, value], ensure_ascii=False) + "\n" for key, value in values.items())
         name = f"{uuid.uuid4().hex}.jsonl"
         with self._lock:
-            write_atomic(self._folder / name, lines.encode())
+            write_atomic(self._folder / name, lines.encode("utf-8", "surrogatepass"))
             self._seen.add(name)
             self._values.update(values)
 
     def _refresh(self) -> None:
         for name in _segments(self._folder, ".jsonl", self._seen):
-            with open(self._folder / name, encoding="utf-8") as handle:
-                self._values.update(json.loads(line) for line in handle)
+            path = self._folder / name
+            try:
+                with open(path, encoding="utf-8", errors="surrogatepass") as handle:
+                    found = dict(json.loads(line) for line in handle)
+            except FileNotFoundError:
+                continue  # removed since it was listed: its values are computed again
+            except (ValueError, TypeError) as error:
+                raise _damaged(path, error) from error
+            self._values.update(found)
             self._seen.add(name)
 
 
@@ -100,6 +110,8 @@ class VectorCache:
     def get(self, keys: Sequence[str]) -> np.ndarray:
         """Vectors of the keys, shape (len(keys), dimension); KeyError for one that is missing."""
         with self._lock:
+            if any(key not in self._where for key in keys):
+                self._refresh()
             rows = [self._where[key] for key in keys]
         if not rows:
             return np.zeros((0, 0), dtype=np.float32)
@@ -109,17 +121,29 @@ class VectorCache:
         return out
 
     def put(self, keys: Sequence[str], vectors: np.ndarray) -> None:
-        """Adds vectors, shape (len(keys), dimension), as one segment."""
+        """Adds vectors, shape (len(keys), dimension), as one segment.
+
+        Raises:
+            ValueError: There is not one row for each key, or a key holds a line break.
+        """
         if not keys:
             return
+        array = np.ascontiguousarray(vectors, dtype=np.float32)
+        if array.ndim != 2 or len(array) != len(keys):
+            raise ValueError(f"{len(keys)} keys need vectors of shape ({len(keys)}, dimension), got {array.shape}")
+        if any("\n" in key for key in keys):
+            raise ValueError("a key holds a line break")
         name = uuid.uuid4().hex
         self._folder.mkdir(parents=True, exist_ok=True)
         temporary = self._folder / f".{name}.tmp"
-        with open(temporary, "wb") as handle:
-            np.save(handle, np.ascontiguousarray(vectors, dtype=np.float32))
-            handle.flush()
-            os.fsync(handle.fileno())
-        os.replace(temporary, self._folder / f"{name}.npy")
+        try:
+            with open(temporary, "wb") as handle:
+                np.save(handle, array)
+                handle.flush()
+                os.fsync(handle.fileno())
+            os.replace(temporary, self._folder / f"{name}.npy")
+        finally:
+            temporary.unlink(missing_ok=True)
         write_atomic(self._folder / f"{name}.keys", "\n".join(keys).encode())
         with self._lock:
             self._load(f"{name}.keys")
@@ -129,13 +153,27 @@ class VectorCache:
             self._load(name)
 
     def _load(self, name: str) -> None:
-        segment = np.load(self._folder / f"{name.removesuffix('.keys')}.npy", mmap_mode="r")
-        keys = (self._folder / name).read_text().split("\n")
+        path = self._folder / name
+        try:
+            segment = np.load(path.with_suffix(".npy"), mmap_mode="r")
+            keys = path.read_text(encoding="utf-8").split("\n")
+        except FileNotFoundError:
+            return  # half of it, or all, was removed: its vectors count as missing
+        except ValueError as error:
+            raise _damaged(path.with_suffix(".npy"), error) from error
+        if segment.ndim != 2 or len(segment) != len(keys):
+            raise _damaged(path, f"{len(keys)} keys for vectors of shape {segment.shape}")
         self._where.update((key, (segment, row)) for row, key in enumerate(keys))
         self._seen.add(name)
 
 
+def _damaged(path: Path, why: object) -> DataError:
+    return DataError(f"the cache file {path} is damaged ({why}); delete it, and what it held is computed again")
+
+
 def _segments(folder: Path, suffix: str, seen: set[str]) -> list[str]:
-    if not folder.is_dir():
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
         return []
-    return sorted(n for n in os.listdir(folder) if n.endswith(suffix) and not n.startswith(".") and n not in seen)
+    return sorted(n for n in names if n.endswith(suffix) and not n.startswith(".") and n not in seen)

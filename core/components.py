@@ -1,7 +1,7 @@
 """Components: parsers, chunkers, rerankers and the like, chosen by name in a config file.
 
-A built-in component is a frozen `Settings` model with a literal `kind` and a `build` method. A section of the config
-that takes one is `Section[...]`, made by `component_section`: a union of the built-in settings, told apart by `kind`, plus
+A built-in component is a frozen `Settings` model with a literal `kind` and a `build` method. The type of a config
+section that takes one is made by `component_section`: a union of the built-in settings, told apart by `kind`, plus
 `Custom` for `module:attribute` and for names registered under the entry-point group `ragladder.<role>`.
 """
 
@@ -13,14 +13,16 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Union, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Union, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Tag, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from .errors import ComponentError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 __all__ = ["Custom", "Model", "Resources", "Settings", "component_section", "kinds_of", "load_attribute"]
 
@@ -76,67 +78,91 @@ class Settings(Model):
 
 
 class Custom(Model):
-    """A component from outside: `kind` is `module:attribute` or an entry-point name, the other keys are its arguments."""
+    """A component from outside: `kind` is `module:attribute` or an entry-point name; other keys are its arguments."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
     kind: str
+    """`module:attribute`, or the name of an entry point in a group `ragladder.<role>`."""
 
     @model_validator(mode="after")
     def _arguments_fit(self) -> Custom:
-        target = load_attribute(self.kind)
-        settings = getattr(target, "Settings", None)
-        if settings is None and self.model_extra:
+        # Raised as pydantic's own error, so that it is reported with its line and beside all other problems.
+        try:
+            settings = _settings_model(load_attribute(self.kind))
+        except ComponentError as error:
+            raise PydanticCustomError("component_kind", "{why}", {"why": str(error)}) from None
+        given = self.model_extra or {}
+        if settings is None:
+            problems = ["it has no Settings model, so it takes no settings; got " + ", ".join(sorted(given))]
+            problems = problems if given else []
+        else:
+            problems = _unfit(settings, given)
+        if problems:
             raise PydanticCustomError(
-                "component_arguments",
-                "'{kind}' has no Settings model, so it takes no settings; got {keys}",
-                {"kind": self.kind, "keys": ", ".join(sorted(self.model_extra))},
+                "component_arguments", "'{kind}': {why}", {"kind": self.kind, "why": "; ".join(problems)}
             )
-        if settings is not None:
-            try:
-                settings.model_validate(self.model_extra or {})
-            except ValidationError as error:
-                first = error.errors()[0]
-                where = ".".join(str(part) for part in first["loc"])
-                raise PydanticCustomError(
-                    "component_arguments",
-                    "'{kind}': {where}: {why}",
-                    {"kind": self.kind, "where": where, "why": first["msg"]},
-                ) from None
         return self
 
     def build(self, resources: Resources) -> Any:
         """Makes the component: `target(settings, resources)` where it has a `Settings` model, else `target()`."""
         target = load_attribute(self.kind)
-        settings = getattr(target, "Settings", None)
+        settings = _settings_model(target)
         return target() if settings is None else target(settings.model_validate(self.model_extra or {}), resources)
 
     def identity(self, resources: Resources) -> dict[str, Any]:
-        """The settings and the hash of the component's source file, so that edited code is a new component."""
+        """The settings and the hash of the component's source file, so that edited code is a new component.
+
+        Raises:
+            ComponentError: It has no source file, so a later edit of it could not be noticed.
+        """
         import hashlib
         import inspect
 
-        source = inspect.getsourcefile(load_attribute(self.kind))
-        digest = hashlib.sha256(Path(source).read_bytes()).hexdigest() if source else ""
+        module = inspect.getmodule(load_attribute(self.kind)) or sys.modules.get(self.kind.partition(":")[0])
+        source = getattr(module, "__file__", None)
+        if not source or not Path(source).is_file():
+            raise ComponentError(f"component '{self.kind}' has no source file; put it into a module of its own")
+        digest = hashlib.sha256(Path(source).read_bytes()).hexdigest()
         return {**self.model_dump(mode="json"), "source_sha256": digest}
+
+
+def _settings_model(target: Any) -> type[BaseModel] | None:
+    settings = getattr(target, "Settings", None)
+    if settings is None or (isinstance(settings, type) and issubclass(settings, BaseModel)):
+        return settings
+    raise ComponentError(f"the Settings of {target!r} must be a pydantic model")
+
+
+def _unfit(settings: type[BaseModel], given: Mapping[str, Any]) -> list[str]:
+    """What is wrong with a custom component's arguments; a misspelt one also where its model would drop it."""
+    problems = []
+    if settings.model_config.get("extra") in (None, "ignore"):
+        known = {*settings.model_fields, *(f.alias for f in settings.model_fields.values() if f.alias)}
+        for name in sorted(set(given) - known):
+            near = difflib.get_close_matches(name, known, 1)
+            problems.append(f"{name}: unknown key" + (f" (did you mean '{near[0]}'?)" if near else ""))
+    try:
+        settings.model_validate(given)
+    except ValidationError as error:
+        problems += [f"{'.'.join(str(part) for part in one['loc']) or '(top)'}: {one['msg']}" for one in error.errors()]
+    return problems
 
 
 def load_attribute(name: str) -> Any:
     """Loads `module:attribute`, or the entry point called `name` in a group that starts with `ragladder.`.
 
-    The working directory is searched first, so that a module beside the config file is found.
+    The working directory is searched too, after the installed packages (a file there must not replace one of them).
 
     Raises:
-        ComponentError: No such module, attribute or entry point, or the module fails to import.
+        ComponentError: No such module, attribute or entry point, more than one, or the module fails to import.
     """
     if ":" not in name:
-        found = [entry for entry in entry_points() if entry.group.startswith("ragladder.") and entry.name == name]
-        if not found:
-            raise ComponentError(f"no component is called '{name}'; use module:attribute for your own")
-        return found[0].load()
+        return _load_entry_point(name)
     module_name, _, attribute = name.partition(":")
     here = os.getcwd()
     if here not in sys.path:
-        sys.path.insert(0, here)
+        sys.path.append(here)
+        importlib.invalidate_caches()
     try:
         module = importlib.import_module(module_name)
     except Exception as error:
@@ -146,6 +172,29 @@ def load_attribute(name: str) -> Any:
         hint = f" (did you mean '{near[0]}'?)" if near else ""
         raise ComponentError(f"component '{name}': module '{module_name}' has no '{attribute}'{hint}")
     return getattr(module, attribute)
+
+
+def _load_entry_point(name: str) -> Any:
+    found = {entry.value: entry for entry in _entry_points(name) if entry.group.startswith("ragladder.")}
+    if not found:
+        raise ComponentError(f"no component is called '{name}'; use module:attribute for your own")
+    if len(found) > 1:
+        raise ComponentError(
+            f"{len(found)} installed components are called '{name}': write which one is meant, "
+            + " or ".join(f"'{value}'" for value in sorted(found))
+        )
+    [(value, entry)] = found.items()
+    try:
+        return entry.load()
+    except Exception as error:
+        raise ComponentError(f"component '{name}': loading its entry point '{value}' failed: {error!r}") from error
+
+
+def _entry_points(name: str) -> list[EntryPoint]:
+    # Imported late: it costs start-up time, and few configs name a component from outside.
+    from importlib.metadata import entry_points
+
+    return list(entry_points(name=name))
 
 
 def kinds_of(model: type[BaseModel]) -> tuple[str, ...]:
@@ -166,7 +215,7 @@ def component_section(role: str, *models: type[Settings]) -> Any:
     kinds = [kind for model in models for kind in kinds_of(model)]
 
     def is_custom(kind: str) -> bool:
-        return ":" in kind or any(entry.name == kind for entry in entry_points(group=f"ragladder.{role}"))
+        return ":" in kind or any(entry.group == f"ragladder.{role}" for entry in _entry_points(kind))
 
     def named(value: Any) -> Any:
         """Checks the kind here: pydantic reports what a validator raises, but not what a discriminator does."""

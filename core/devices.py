@@ -11,7 +11,8 @@ from .errors import ConfigError, DataError
 __all__ = ["bundled_embedding_model", "fingerprint", "locate_model", "resolve_device"]
 
 BUNDLED_EMBEDDING = "all-MiniLM-L6-v2"
-_WEIGHTS = (".safetensors", ".bin", ".json", ".txt", ".model", ".onnx", ".xml", ".npy")
+# What determines a model's results: weights, settings, tokenizer, chat template, and code that comes with it.
+_WEIGHTS = {".safetensors", ".bin", ".json", ".txt", ".model", ".onnx", ".xml", ".npy", ".jinja", ".py"}
 
 
 def resolve_device(name: str) -> str:
@@ -32,6 +33,11 @@ def resolve_device(name: str) -> str:
         raise ConfigError(f"runtime.device: '{name}' is no device; use auto, cpu, cuda, cuda:N or mps")
     if not there:
         raise ConfigError(f"runtime.device: '{name}' is not available on this machine; use auto or cpu")
+    number = name.partition(":")[2]
+    if number and not number.isdecimal() or name.endswith(":"):
+        raise ConfigError(f"runtime.device: '{name}' is no device; use auto, cpu, cuda, cuda:N or mps")
+    if kind == "cuda" and number and int(number) >= torch.cuda.device_count():
+        raise ConfigError(f"runtime.device: '{name}' is not there: this machine has {torch.cuda.device_count()}")
     return name
 
 
@@ -68,10 +74,26 @@ def locate_model(name: str, base_dir: Path) -> str:
 
 
 def fingerprint(folder: Path) -> str:
-    """sha256 over the names and contents of a model folder's files; equal weights and settings give equal text."""
-    files = sorted(p for p in Path(folder).rglob("*") if p.is_file() and p.suffix in _WEIGHTS)
-    stamps = tuple((str(p.relative_to(folder)), p.stat().st_size, p.stat().st_mtime_ns) for p in files)
+    """sha256 over the names and contents of a model folder's files; equal weights and settings give equal text.
+
+    Hidden folders and a training's `checkpoint-*` folders are left out.
+
+    Raises:
+        DataError: There are no model files.
+    """
+    folder = Path(folder)
+    files = sorted(path for path in folder.rglob("*") if _is_model_file(path, folder))
+    if not files:
+        raise DataError(f"{folder}: no model files are there")
+    stats = [(path.relative_to(folder).as_posix(), path.stat()) for path in files]
+    stamps = tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
     return _fingerprint(str(folder), stamps)
+
+
+def _is_model_file(path: Path, folder: Path) -> bool:
+    above = path.relative_to(folder).parts[:-1]
+    skipped = any(part.startswith((".", "checkpoint-")) or part == "__pycache__" for part in above)
+    return path.suffix in _WEIGHTS and not skipped and path.is_file()
 
 
 @lru_cache(maxsize=64)

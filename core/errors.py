@@ -85,7 +85,7 @@ def require(module: str, extra: str, purpose: str) -> None:
     """
     try:
         found = find_spec(module) is not None
-    except ModuleNotFoundError:
+    except (ModuleNotFoundError, ValueError):  # its parent is missing; it was put into sys.modules by hand
         found = False
     if not found:
         raise MissingExtra(f"the package '{module}' is needed for {purpose}: pip install 'ragladder[{extra}]'")

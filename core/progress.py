@@ -8,6 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
 __all__ = ["Reporter", "Task"]
 
@@ -23,7 +27,7 @@ class Task:
     done: int = 0
     started: float = field(default_factory=time.monotonic)
     last_line: float = field(default_factory=time.monotonic)
-    bar: object = None
+    bar: tuple[Progress, TaskID] | None = None
 
     def advance(self, count: int = 1) -> None:
         """Counts finished units."""
@@ -101,7 +105,7 @@ class Reporter:
 
     def _update(self, task: Task) -> None:
         if task.bar is not None:
-            progress, number = task.bar  # type: ignore[misc]
+            progress, number = task.bar
             progress.update(number, completed=task.done, state=task.state().partition(": ")[2])
         elif not self.quiet and time.monotonic() - task.last_line > self._interval:
             task.last_line = time.monotonic()

@@ -1,7 +1,7 @@
 """The stage store: every step's result is kept under the hash of all that determines it.
 
-A stage is built at most once, by one process, in a temporary folder that is renamed when it is whole. So a result that is
-there is complete, a kill loses at most the stage in hand, and what two runs share is computed once.
+A stage is built at most once, by one process, in a temporary folder that is renamed when it is whole. So a result
+that is there is complete, a kill loses at most the stage in hand, and what two runs share is computed once.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ import os
 import shutil
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from .cache import digest
 from .errors import StageError
@@ -35,8 +36,8 @@ class Stage(Generic[T]):
 
     Attributes:
         name: What the step is, for instance `chunk`.
-        params: JSON values that determine the result: settings, file hashes, model fingerprints. Device, workers and batch
-            size stay out.
+        params: JSON values that determine the result: settings, file hashes, model fingerprints. Device, workers and
+            batch size stay out.
         build: Called with an empty folder and the loaded results of `inputs`; writes files into the folder.
         load: Reads the result from the finished folder.
         inputs: Stages whose results this one needs.
@@ -99,27 +100,32 @@ class Store:
         """The record of a finished stage, its building time among it (also when it was built by an earlier run).
 
         Raises:
-            StageError: The stage is not finished.
+            StageError: The stage is not finished, or its record cannot be read.
         """
         folder = self.folder(stage)
         try:
-            data = json.loads((folder / RECORD).read_text())
+            data = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+            return StageRecord(data["name"], data["key"], data["seconds"], folder)
         except FileNotFoundError:
             raise StageError(f"stage '{stage.name}' is not finished: {folder}") from None
-        return StageRecord(data["name"], data["key"], data["seconds"], folder)
+        except (ValueError, KeyError, TypeError) as error:
+            raise _unreadable(stage, folder, error) from error
 
     def get(self, stage: Stage[T]) -> T:
         """The stage's result, built first if it is not there, its inputs before it.
 
         Raises:
-            StageError: The disk is full, or the folder of a finished stage cannot be read.
+            StageError: The store cannot be written, or the folder of a finished stage cannot be read.
         """
         if stage.key in self._memory:
             self._memory.move_to_end(stage.key)
             return self._memory[stage.key]
         if not self.has(stage):
             self._build(stage)
-        result = stage.load(self.folder(stage))
+        try:
+            result = stage.load(self.folder(stage))
+        except (OSError, ValueError, EOFError) as error:
+            raise _unreadable(stage, self.folder(stage), error) from error
         self._memory[stage.key] = result
         while len(self._memory) > self._limit:
             self._memory.popitem(last=False)
@@ -127,10 +133,8 @@ class Store:
 
     def _build(self, stage: Stage[Any]) -> None:
         inputs = [self.get(parent) for parent in stage.inputs]
-        locks = self.root / "locks"
         try:
-            locks.mkdir(parents=True, exist_ok=True)
-            with FileLock(locks / f"{stage.folder_name}.lock"):
+            with self._lock(stage):
                 if not self.has(stage):
                     self._build_locked(stage, inputs)
         except OSError as error:
@@ -140,6 +144,26 @@ class Store:
                     "and run the same command again (what is finished is kept)"
                 ) from error
             raise
+
+    @contextmanager
+    def _lock(self, stage: Stage[Any]) -> Iterator[None]:
+        locks = self.root / "locks"
+        lock = FileLock(locks / f"{stage.folder_name}.lock")
+        try:
+            locks.mkdir(parents=True, exist_ok=True)
+            try:
+                lock.acquire(timeout=1)
+            except Timeout:
+                self._log(f"{stage.name}: waiting for another process that computes it")
+                lock.acquire()
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+                raise StageError(f"nothing can be written below {self.root}: {error.strerror}") from error
+            raise
+        try:
+            yield
+        finally:
+            lock.release()
 
     def _build_locked(self, stage: Stage[Any], inputs: list[Any]) -> None:
         final = self.folder(stage)
@@ -159,7 +183,7 @@ class Store:
                 "inputs": [parent.folder_name for parent in stage.inputs],
                 "seconds": round(time.perf_counter() - started, 3),
             }
-            (temporary / RECORD).write_text(json.dumps(record, indent=1, sort_keys=True))
+            (temporary / RECORD).write_text(json.dumps(record, indent=1, sort_keys=True), encoding="utf-8")
             _sync_tree(temporary)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -167,6 +191,12 @@ class Store:
         shutil.rmtree(final, ignore_errors=True)
         os.replace(temporary, final)
         _sync(final.parent)
+
+
+def _unreadable(stage: Stage[Any], folder: Path, error: Exception) -> StageError:
+    return StageError(
+        f"the result of stage '{stage.name}' cannot be read ({error!r}); delete {folder} and run the same command again"
+    )
 
 
 def _sync_tree(folder: Path) -> None:
@@ -180,7 +210,9 @@ def _sync(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
-    except OSError:  # pragma: no cover - some file systems cannot sync folders
-        return
+    except OSError as error:
+        # some file systems cannot sync folders; a disk that is full or broken must be heard of
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+            raise
     finally:
         os.close(handle)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ..core.components import Resources
 from ..core.devices import locate_model
 from ..core.errors import DataError
+from ..core.quiet import quiet_libraries
 
-__all__ = ["load_model", "model_folder", "position_limit", "quiet"]
+__all__ = ["load_model", "model_folder", "position_limit"]
 
 _OTHER_FORMATS = ["onnx/*", "openvino/*", "coreml/*", "*.onnx", "*.h5", "*.ot", "*.msgpack", "*.tflite", "*.gguf"]
 
@@ -36,7 +35,7 @@ def model_folder(name: str, resources: Resources) -> Path:
     from huggingface_hub.errors import HFValidationError
 
     try:
-        with quiet():
+        with quiet_libraries():
             return Path(snapshot_download(hub_name, ignore_patterns=_OTHER_FORMATS, etag_timeout=10))
     except (OSError, ValueError, HFValidationError, RuntimeError) as error:
         offline = "HF_HUB_OFFLINE is set, and the hub's local cache lacks it"
@@ -61,7 +60,7 @@ def load_model(folder: Path, device: str = "cpu") -> Any:
         DataError: The folder holds no model that loads.
     """
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    with quiet():
+    with quiet_libraries():
         import torch
         from sentence_transformers import SentenceTransformer
 
@@ -87,35 +86,3 @@ def position_limit(model: Any) -> int | None:
         return table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
     limit = getattr(getattr(transformer, "config", None), "max_position_embeddings", None)
     return limit if isinstance(limit, int) and limit > 0 else None
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keeps transformers, datasets, the hub client and sentence-transformers from printing inside the block."""
-    import logging
-
-    import datasets
-    import huggingface_hub.utils as hub
-    from transformers.utils import logging as transformers_logging
-
-    bars, verbosity = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
-    hub_bars_off, dataset_bars_off = hub.are_progress_bars_disabled(), datasets.are_progress_bars_disabled()
-    log = logging.getLogger("sentence_transformers")
-    level = log.level
-    transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()
-    datasets.disable_progress_bars()
-    log.setLevel(logging.ERROR)
-    if not hub_bars_off:
-        hub.disable_progress_bars()
-    try:
-        yield
-    finally:
-        if bars:
-            transformers_logging.enable_progress_bar()
-        transformers_logging.set_verbosity(verbosity)
-        if not dataset_bars_off:
-            datasets.enable_progress_bars()
-        if not hub_bars_off:
-            hub.enable_progress_bars()
-        log.setLevel(level)

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from ..core.cache import write_atomic
 from ..core.errors import ConfigError, StageError
 from ..core.progress import Reporter, Task
-from ._library import quiet
+from ..core.quiet import quiet_libraries
 from .pairs import Pair
 
 __all__ = ["Progress", "fit", "freeze_lower", "latest", "own_randomness", "remove_stale", "resolve_precision"]
@@ -169,7 +169,7 @@ def fit(
     Raises:
         StageError: The loss is not a finite number.
     """
-    with quiet(), _separate_columns(), reporter.task("train embedder", None, "steps") as task:
+    with quiet_libraries(), _separate_columns(), reporter.task("train embedder", None, "steps") as task:
         trainer = _trainer(model, pairs, settings, precision, prefixes, folder, device)
         trainer.add_callback(_callback(settings, score, folder, progress, reporter, task))
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)

@@ -12,8 +12,8 @@ from pydantic import Field, model_validator
 
 from ..core.components import Model
 from ..core.errors import DataError
+from ..core.quiet import quiet_libraries
 from ..core.types import Chunk
-from ._library import quiet
 from .pairs import GoldSpans, Pair
 
 __all__ = ["HardNegativeSettings", "MinedPairs", "MiningCorpus", "mine_negatives", "mining_corpus"]
@@ -138,7 +138,7 @@ def mine_negatives(
     widest = settings.range_max + max((len(corpus.forbidden.get(pair.question_id, ())) for pair in pairs), default=0)
     dataset = Dataset.from_dict({"anchor": [p.query for p in pairs], "positive": [p.positive for p in pairs]})
     # It shows progress bars that cannot be turned off.
-    with quiet(), contextlib.redirect_stderr(io.StringIO()):
+    with quiet_libraries(), contextlib.redirect_stderr(io.StringIO()):
         rows = mine_hard_negatives(
             dataset,
             model,

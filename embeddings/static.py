@@ -21,8 +21,9 @@ from ..core.cache import digest
 from ..core.components import Resources, Settings
 from ..core.devices import fingerprint
 from ..core.errors import DataError
+from ..core.quiet import quiet_libraries
 from ._embedder import SentenceTransformerEmbedder
-from ._library import load_model, model_folder, quiet
+from ._library import load_model, model_folder
 
 __all__ = ["StaticSettings", "distill"]
 
@@ -101,7 +102,7 @@ def distill(teacher: Any, folder: Path, dimension: int = 256, sif_coefficient: f
     table[ids] = vectors
     temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
     try:
-        with quiet():
+        with quiet_libraries():
             model = SentenceTransformer(
                 modules=[StaticEmbedding(tokenizer, embedding_weights=torch.from_numpy(table)), Normalize()],
                 device="cpu",

@@ -25,9 +25,10 @@ from ..core.components import Model, Resources
 from ..core.devices import fingerprint
 from ..core.errors import ConfigError, DataError, StageError
 from ..core.progress import Reporter
+from ..core.quiet import quiet_libraries
 from ._card import model_card
 from ._embedder import Role, SentenceTransformerEmbedder
-from ._library import load_model, model_folder, position_limit, quiet
+from ._library import load_model, model_folder, position_limit
 from ._trainer import fit, freeze_lower, latest, own_randomness, remove_stale, resolve_precision
 from .encode import SentenceTransformerSettings
 from .mine import HardNegativeSettings, MiningCorpus, mine_negatives
@@ -305,7 +306,7 @@ class _Run:
             if prefix:
                 self.model.prompts[name] = prefix
         try:
-            with quiet():
+            with quiet_libraries():
                 self.model.save_pretrained(str(temporary), create_model_card=False)
             (temporary / "README.md").write_text(model_card(self.folder.name, self.settings, result), encoding="utf-8")
             shutil.rmtree(target, ignore_errors=True)

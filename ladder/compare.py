@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -47,9 +48,9 @@ class RunComparison(Model):
             if c.difference is None:
                 rows.append(f"  {c.metric}: nothing to compare")
                 continue
+            low, high = (math.nan if bound is None else bound for bound in (c.low, c.high))
             rows.append(
-                f"  {c.metric}: {c.incumbent:.4f} -> {c.candidate:.4f}, {c.difference:+.4f} "
-                f"[{c.low if c.low is not None else float('nan'):+.4f}, {c.high if c.high is not None else float('nan'):+.4f}], "
+                f"  {c.metric}: {c.incumbent:.4f} -> {c.candidate:.4f}, {c.difference:+.4f} [{low:+.4f}, {high:+.4f}], "
                 f"win/tie/loss {c.wins}/{c.ties}/{c.losses}, n {c.n}"
             )
         rows.append(self.verdict)
@@ -73,7 +74,8 @@ def compare_runs(a: Path, b: Path, metrics: Sequence[str] | None = None) -> RunC
     first, second = load_ladder(a), load_ladder(b)
     if first.data.questions_sha256 != second.data.questions_sha256:
         raise DataError(
-            f"{first.run_id} and {second.run_id} were scored on different questions; scores of different questions cannot be compared"
+            f"{first.run_id} and {second.run_id} were scored on different questions; "
+            "scores of different questions cannot be compared"
         )
     names = list(
         metrics or dict.fromkeys([first.answer_metric, *(r.metric for r in (*first.rungs, *second.rungs) if r.metric)])

@@ -13,6 +13,7 @@ from ..core.config import apply_overrides, load_config, read_yaml, validate
 from ..core.errors import ConfigError
 from ..embeddings.encode import EmbedSection, SentenceTransformerSettings
 from ..embeddings.train import EmbedTrainSettings
+from ..eval.data_settings import DataSettings
 from ..eval.judge import JudgeSettings
 from ..llm_ft.checks import CheckSettings
 from ..llm_ft.examples import ExampleSettings
@@ -39,15 +40,6 @@ __all__ = [
     "load_experiment",
     "with_changes",
 ]
-
-
-class DataSettings(Model):
-    """Where documents and questions are; relative paths start from the config file's folder."""
-
-    documents: str
-    """Folder of documents."""
-    questions: str
-    """A `.jsonl` file or a folder of them, each line with a split."""
 
 
 class PipelineConfig(Model):
@@ -123,7 +115,8 @@ class EmbeddingRungSettings(Model):
     train: EmbedTrainSettings = EmbedTrainSettings()
     """How it is trained."""
     dev_candidates: int = Field(default=20, ge=1)
-    """Chunks a dev question, as the incumbent ranks them, among which an epoch is scored, always with the evidence. More is nearer to the whole corpus, and each epoch takes longer."""
+    """Chunks a dev question, as the incumbent ranks them, among which an epoch is scored, always with the evidence. More
+    is nearer to the whole corpus, and each epoch takes longer."""
 
 
 class LLMRungSettings(Model):
@@ -132,7 +125,7 @@ class LLMRungSettings(Model):
     metric: str | None = None
     """What the gate looks at; the answer metric where not set."""
     data: ExampleSettings = ExampleSettings()
-    """How the training examples are made."""
+    """How the training examples are made; `top_k` is the pipeline's where it is not set."""
     checks: CheckSettings = CheckSettings()
     """What must hold of them before training."""
     train: LoraSettings = LoraSettings()
@@ -233,7 +226,8 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> ExperimentConf
                 problems += [f"{where}: rungs.retrieval.space: {text}" for text in str(error).splitlines()]
     if problems:
         raise ConfigError("\n".join(problems))
-    return config
+    data = config.data.located(Path(path).absolute().parent, Path(config.runtime.cache_dir).absolute())
+    return config.model_copy(update={"data": data})
 
 
 def with_changes(pipeline: PipelineConfig, changes: dict[str, Any]) -> PipelineConfig:

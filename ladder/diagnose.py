@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
-from ..core.types import Score
+from ..core.types import Chunk, Question, Score
 from ..eval.diagnosis import Outcome, attribute, count_causes
+from ..eval.retrieval import evidence_ranks
 from ..eval.statistics import paired_comparison
+from .config import PipelineConfig
 from .gate import Decision, skip
 from .records import Ceiling, Diagnosis, EstimateRecord
 from .scoring import clusters, estimates
-from .workbench import Evaluation, Workbench
+from .workbench import Evaluation, Retrieved, Workbench
 
-__all__ = ["diagnose", "headroom", "outcomes"]
+__all__ = ["diagnose", "gold_contexts", "headroom", "outcomes"]
 
 
 def diagnose(bench: Workbench, evaluation: Evaluation) -> Diagnosis:
@@ -43,12 +46,11 @@ def diagnose(bench: Workbench, evaluation: Evaluation) -> Diagnosis:
     n = len(evaluation.questions)
     lost = causes["lost_in_parsing"] + causes["not_retrieved"] + causes["ranked_out"]
     wrong = causes["wrong_answer"] + causes["unanswerable_answered"]
+    missed = causes["not_retrieved"] + causes["ranked_out"]
     can_pay = {
         "retrieval": f"{lost} of {n} dev questions are lost before the LLM sees their evidence",
-        "embedding": f"{causes['not_retrieved'] + causes['ranked_out']} of {n} dev questions have evidence that is parsed but not in "
-        "the context",
-        "llm": f"{wrong} of {n} dev questions are answered wrongly with the evidence present, or answered though the documents "
-        "do not",
+        "embedding": f"{missed} of {n} dev questions have evidence that is parsed but not in the context",
+        "llm": f"{wrong} of {n} dev questions are answered wrongly with the evidence present, or though nothing answers them",
     }
     return Diagnosis(causes=causes, ceilings=ceilings, can_pay=can_pay)
 
@@ -68,8 +70,7 @@ def headroom(bench: Workbench, rung: str, dev: Evaluation) -> Decision | None:
         wrong = causes["wrong_answer"] + causes["unanswerable_answered"]
         if wrong / n < worthwhile:
             return skip(
-                f"only {wrong} of {n} dev questions are answered wrongly with the evidence present: the LLM is not what "
-                "loses them"
+                f"only {wrong} of {n} dev questions are answered wrongly with the evidence present: the LLM loses few"
             )
         return None
     lost = causes["not_retrieved"] + causes["ranked_out"] + (causes["lost_in_parsing"] if rung == "retrieval" else 0)
@@ -92,13 +93,44 @@ def headroom(bench: Workbench, rung: str, dev: Evaluation) -> Decision | None:
     )
 
 
+def gold_contexts(
+    bench: Workbench, pipeline: PipelineConfig, questions: Sequence[Question], retrieved: Retrieved
+) -> list[list[Chunk]]:
+    """Contexts as a perfect retriever would give them: the chunks with the evidence first, then what was retrieved.
+
+    Evidence that the parser lost stands in as a chunk of its own, so that the ceiling is that of the LLM.
+    """
+    chunks = bench.get(bench.chunks_stage(pipeline))
+    gold = bench.get(bench.gold_stage(pipeline))
+    of_document: dict[str, list[Chunk]] = {}
+    for chunk in chunks:
+        of_document.setdefault(chunk.doc_id, []).append(chunk)
+    contexts = []
+    for question, hits in zip(questions, retrieved.contexts, strict=True):
+        first: list[Chunk] = []
+        for span, evidence in zip(gold[question.id], question.evidence, strict=True):
+            holders = of_document.get(span.doc_id, [])
+            rank = evidence_ranks([span], holders)[0]
+            best = holders[rank - 1] if rank else _evidence_chunk(evidence.doc_id, evidence.text, holders)
+            if best not in first:
+                first.append(best)
+        rest = [hit.chunk for hit in hits if hit.chunk not in first]
+        contexts.append((first + rest)[: max(pipeline.retrieve.top_k, len(first))])
+    return contexts
+
+
+def _evidence_chunk(doc_id: str, text: str, siblings: Sequence[Chunk]) -> Chunk:
+    like = siblings[0] if siblings else None
+    return Chunk(doc_id, 0, len(text), text, like.ref if like else doc_id, like.title if like else "", ())
+
+
 def _counterfactual(
     bench: Workbench, evaluation: Evaluation, which: Literal["closed_book", "gold_context"]
 ) -> list[Score]:
     if which == "closed_book":
         contexts = [[] for _ in evaluation.questions]
     else:
-        contexts = bench.gold_contexts(evaluation.pipeline, evaluation.questions, evaluation.retrieved)
+        contexts = gold_contexts(bench, evaluation.pipeline, evaluation.questions, evaluation.retrieved)
     return bench.answer_scores(evaluation.questions, bench.answer(evaluation.pipeline, evaluation.questions, contexts))
 
 

@@ -41,7 +41,7 @@ class GateSettings(Model):
     worthwhile: float = Field(default=0.02, gt=0)
     """Gain that is worth having: below it for certain means reject, possibly above it means inconclusive."""
     guardrails: dict[str, float] = {}
-    """Metric: margin. The candidate must not be worse by more than the margin (non-inferiority, one-sided, same alpha)."""
+    """Metric: margin. The candidate must not be worse by more than it (non-inferiority, one-sided, same alpha)."""
     max_missing: float = Field(default=0.02, ge=0, le=1)
     """Share of missing scores above which the gate refuses to decide; it also refuses when the arms differ by more."""
     target: float | None = None
@@ -229,8 +229,9 @@ def _refusal(primary: Comparison, settings: GateSettings) -> str | None:
     shares = [primary.missing_candidate / asked, primary.missing_incumbent / asked]
     if max(shares) > settings.max_missing or abs(shares[0] - shares[1]) > settings.max_missing:
         return (
-            f"{primary.metric}: {primary.missing_candidate} (candidate) and {primary.missing_incumbent} (incumbent) of {asked} "
-            f"scores are missing, more than {settings.max_missing:.0%}: the gate does not decide on what is left"
+            f"{primary.metric}: {primary.missing_candidate} (candidate) and {primary.missing_incumbent} (incumbent) of "
+            f"{asked} scores are missing, more than {settings.max_missing:.0%}: "
+            "the gate does not decide on what is left"
         )
     return None
 
@@ -240,8 +241,8 @@ def _broken(guard: Comparison, margin: float) -> str | None:
         return f"guardrail {guard.metric}: no questions to compare"
     if guard.lower_bound < -margin:
         return (
-            f"guardrail {guard.metric}: {guard.difference:+.3f}, lower bound {guard.lower_bound:+.3f}: a loss of more than "
-            f"{margin:g} cannot be ruled out"
+            f"guardrail {guard.metric}: {guard.difference:+.3f}, lower bound {guard.lower_bound:+.3f}: "
+            f"a loss of more than {margin:g} cannot be ruled out"
         )
     return None
 

@@ -34,7 +34,8 @@ def describe(bench: Workbench) -> list[str]:
         trials = count_trials(rungs.retrieval)
         encodings = _encodings(rungs.retrieval)
         lines.append(
-            f"retrieval rung: at most {trials} trials, at most {encodings} encodings of the corpus (each unique text once)"
+            f"retrieval rung: at most {trials} trials, "
+            f"at most {encodings} encodings of the corpus (each unique text once)"
         )
     if rungs.embedding:
         train = rungs.embedding.train
@@ -101,9 +102,8 @@ def _calls(bench: Workbench) -> str:
     asked = sum(q.split in ("dev", "test") for q in bench.questions)
     parts = []
     if remote:
-        parts.append(
-            f"about {asked * (rungs + 1)} for answers, and {sum(q.split == 'dev' for q in bench.questions)} for each answer trial"
-        )
+        dev = sum(q.split == "dev" for q in bench.questions)
+        parts.append(f"about {asked * (rungs + 1)} for answers, and {dev} for each answer trial")
     if judge:
         parts.append(f"judging of about {asked * (rungs + 1)} answers")
     return ", ".join(parts)

@@ -116,7 +116,7 @@ class RungRecord(Model):
     changes: dict[str, tuple[Any, Any]]
     """Setting: incumbent and candidate values."""
     dev: dict[str, Any]
-    """The comparison on dev that chose the candidate (a Comparison), for the winner's curse; empty where none was chosen."""
+    """The comparison on dev that chose the candidate (a Comparison), for the winner's curse; empty where none was."""
     candidate: ArmRecord | None
     """None where there was no candidate."""
     cost: CostRecord

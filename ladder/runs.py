@@ -16,6 +16,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from ..core.cache import digest, write_atomic
 from ..core.config import to_yaml
 from ..core.errors import DataError
@@ -47,6 +49,33 @@ _PACKAGES = [
     "numpy",
     "scipy",
 ]
+
+_TRIAL_COLUMNS = {
+    "rung": "string",
+    "trial": "int64",
+    "axis": "string",
+    "value": "string",
+    "changes": "string",
+    "objective": "string",
+    "split": "string",
+    "mean": "float64",
+    "low": "float64",
+    "high": "float64",
+    "n_ok": "int64",
+    "n": "int64",
+    "status": "string",
+    "error": "string",
+    "seconds": "float64",
+}
+_SCORE_COLUMNS = {
+    "arm": "string",
+    "split": "string",
+    "question_id": "string",
+    "metric": "string",
+    "value": "float64",
+    "status": "string",
+    "detail": "string",
+}
 
 
 @dataclass
@@ -85,8 +114,9 @@ class Run:
         best: PipelineConfig,
     ) -> None:
         """Writes everything but the report; `ladder.json` last, so that a folder that has it is whole."""
-        _write_table(self.folder / "trials.parquet", self.trials)
-        _write_table(self.folder / "scores.parquet", [row for arm, e in evaluations for row in _score_rows(arm, e)])
+        _write_table(self.folder / "trials.parquet", self.trials, _TRIAL_COLUMNS)
+        scores = [row for arm, e in evaluations for row in _score_rows(arm, e)]
+        _write_table(self.folder / "scores.parquet", scores, _SCORE_COLUMNS)
         _write_lines(
             self.folder / "answers.jsonl", [row for arm, e in evaluations for row in _answer_rows(bench, arm, e)]
         )
@@ -191,8 +221,12 @@ def list_runs(root: Path) -> list[RunSummary]:
     for folder in sorted((root / "runs").glob("*"), reverse=True) if (root / "runs").is_dir() else []:
         state = _read_state(folder)
         if state:
-            record = load_ladder(folder) if (folder / "ladder.json").is_file() else None
-            summary = record.summary if record else "not finished: the same climb command resumes it"
+            summary = "not finished: the same climb command resumes it"
+            if (folder / "ladder.json").is_file():
+                try:
+                    summary = load_ladder(folder).summary
+                except DataError as error:  # one damaged run must not hide the others
+                    summary = str(error)
             found.append(RunSummary(folder.name, folder, state["status"], state["name"], state["created"], summary))
     return found
 
@@ -225,15 +259,20 @@ def load_ladder(folder: Path) -> LadderRecord:
     Raises:
         DataError: It is not finished, or not readable by this version.
     """
+    path = folder / "ladder.json"
     try:
-        data = json.loads((folder / "ladder.json").read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError(f"{folder}: the run is not finished; run its climb command again to resume it") from None
-    if data.get("schema_version") != 1:
-        raise DataError(
-            f"{folder / 'ladder.json'}: schema_version {data.get('schema_version')} is not one that this version reads (1)"
-        )
-    return LadderRecord.model_validate(data)
+    except ValueError as error:
+        raise DataError(f"{path}: not JSON ({error}); the file is damaged") from None
+    schema = data.get("schema_version") if isinstance(data, dict) else None
+    if schema != 1:
+        raise DataError(f"{path}: schema_version {schema} is not one that this version reads (1)")
+    try:
+        return LadderRecord.model_validate(data)
+    except ValidationError as error:
+        raise DataError(f"{path}: not a record that this version reads: {error.errors()[0]['msg']}") from None
 
 
 def _by_split(questions: Sequence[Question]) -> dict[str, int]:
@@ -350,12 +389,14 @@ def _write_lines(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     write_atomic(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
 
 
-def _write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+def _write_table(path: Path, rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> None:
+    """Writes rows as parquet; the columns are there, with their types, also where there are no rows."""
     import io
 
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    schema = pa.schema([(name, pa.type_for_alias(kind)) for name, kind in columns.items()])
     buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist([dict(row) for row in rows]), buffer, compression="zstd")
+    pq.write_table(pa.Table.from_pylist([dict(row) for row in rows], schema), buffer, compression="zstd")
     write_atomic(path, buffer.getvalue())

@@ -26,7 +26,7 @@ def clusters(questions: Sequence[Question]) -> dict[str, str]:
 
 
 def estimates(scores: Sequence[Score], groups: Mapping[str, str], seed: int) -> dict[str, EstimateRecord]:
-    """Mean and 95% interval of every metric; questions to which a metric does not apply are left out, failures are counted."""
+    """Mean and 95% interval of every metric; questions that one does not apply to are left out, failures counted."""
     by_metric: dict[str, list[Score]] = {}
     for score in scores:
         rows = by_metric.setdefault(score.metric, [])
@@ -95,9 +95,7 @@ def _judged(bench: Workbench, evaluation: Evaluation, settings: JudgeSettings) -
     if not bench.store.has(stage):
         contexts = [list(a.contexts) for a in evaluation.answers]
         embedder = bench.embedder(bench.config.pipeline)
-        found = judge_scores(
-            evaluation.questions, evaluation.answers, contexts, settings, bench.resources, embedder
-        )
+        found = judge_scores(evaluation.questions, evaluation.answers, contexts, settings, bench.resources, embedder)
         scores, verdicts = list(found[0]), list(found[1])
         if any(score.status not in ("ok", "not_applicable") for score in scores):
             return scores

@@ -36,7 +36,8 @@ def next_step(final: ArmRecord, rungs: Sequence[RungRecord], target: float | Non
         needed = [r.decision.primary.questions_needed for r in unclear if r.decision.primary]
         most = max((n for n in needed if n), default=None)
         more = f" about {most} test questions would settle it" if most else " see its reasons"
-        return f"Write more test questions: {_and([RUNG_NAMES[r.name] for r in unclear])} could not be told from chance;{more}."
+        names = _and([RUNG_NAMES[r.name] for r in unclear])
+        return f"Write more test questions: {names} could not be told from chance;{more}."
     largest = max((c for c in final.causes if c != "answered"), key=lambda c: final.causes[c], default=None)
     if largest is None or not final.causes[largest]:
         return "Every dev question is answered: write harder questions before tuning further."
@@ -48,8 +49,8 @@ def next_step(final: ArmRecord, rungs: Sequence[RungRecord], target: float | Non
         "unanswerable_answered": "add unanswerable questions to the train split",
         "metric_missing": "find out why scores are missing",
     }[largest]
-    count = sum(final.causes.values())
-    return f"Most of what is still lost is '{largest.replace('_', ' ')}' ({final.causes[largest]} of {count} dev questions): {advice}."
+    share = f"{final.causes[largest]} of {sum(final.causes.values())} dev questions"
+    return f"Most of what is still lost is '{largest.replace('_', ' ')}' ({share}): {advice}."
 
 
 def _and(names: Sequence[str]) -> str:

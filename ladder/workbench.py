@@ -25,7 +25,7 @@ from ..embeddings.encode import CachedEmbedder
 from ..eval.answers import answer_scores
 from ..eval.gold import GoldSpan, locate
 from ..eval.questions import by_split
-from ..eval.retrieval import evidence_ranks, retrieval_scores
+from ..eval.retrieval import retrieval_scores
 from ..rag.chunk import chunk_corpus, load_chunks, save_chunks
 from ..rag.context import embedding_texts
 from ..rag.generate import LLMGeneratorSettings
@@ -375,36 +375,6 @@ class Workbench:
     def answer_scores(self, questions: Sequence[Question], answers: Sequence[Answer]) -> list[Score]:
         """Answer metrics that need no LLM."""
         return answer_scores(questions, answers, self.config.score.abstention)
-
-    def gold_contexts(
-        self, pipeline: PipelineConfig, questions: Sequence[Question], retrieved: Retrieved
-    ) -> list[list[Chunk]]:
-        """Contexts as a perfect retriever would give them: the chunks with the evidence first, then what was retrieved.
-
-        Evidence that the parser lost stands in as a chunk of its own, so that the ceiling is that of the LLM.
-        """
-        chunks = self.get(self.chunks_stage(pipeline))
-        gold = self.get(self.gold_stage(pipeline))
-        of_document: dict[str, list[Chunk]] = {}
-        for chunk in chunks:
-            of_document.setdefault(chunk.doc_id, []).append(chunk)
-        contexts = []
-        for question, hits in zip(questions, retrieved.contexts, strict=True):
-            first: list[Chunk] = []
-            for span, evidence in zip(gold[question.id], question.evidence, strict=True):
-                holders = of_document.get(span.doc_id, [])
-                rank = evidence_ranks([span], holders)[0]
-                best = holders[rank - 1] if rank else _evidence_chunk(evidence.doc_id, evidence.text, holders)
-                if best not in first:
-                    first.append(best)
-            rest = [hit.chunk for hit in hits if hit.chunk not in first]
-            contexts.append((first + rest)[: max(pipeline.retrieve.top_k, len(first))])
-        return contexts
-
-
-def _evidence_chunk(doc_id: str, text: str, siblings: Sequence[Chunk]) -> Chunk:
-    like = siblings[0] if siblings else None
-    return Chunk(doc_id, 0, len(text), text, like.ref if like else doc_id, like.title if like else "", ())
 
 
 def _answers_remotely(pipeline: PipelineConfig) -> bool:

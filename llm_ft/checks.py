@@ -168,9 +168,7 @@ def check_examples(
     )
 
 
-def _share(
-    check: str, bad: Sequence[Example], among: Sequence[Example], limit: float, what: str
-) -> Finding | None:
+def _share(check: str, bad: Sequence[Example], among: Sequence[Example], limit: float, what: str) -> Finding | None:
     """A finding about some examples; an error where their share is above the limit."""
     if not bad:
         return None
@@ -260,9 +258,7 @@ def _balance(examples: Sequence[Example], settings: CheckSettings) -> Finding | 
     return Finding(check="balance", severity="warning", count=count, share=share, message=text)
 
 
-def _lengths(
-    examples: Sequence[Example], encoder: Encoder, max_length: int
-) -> tuple[TokenLengths, list[Example]]:
+def _lengths(examples: Sequence[Example], encoder: Encoder, max_length: int) -> tuple[TokenLengths, list[Example]]:
     rows = encoder.encode_all(examples)
     lengths = [len(row.input_ids) for row in rows]
     ordered = sorted(lengths)

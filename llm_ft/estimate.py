@@ -14,8 +14,9 @@ from pydantic import Field
 
 from ..core.components import Model, Resources
 from ..core.errors import DataError, StageError
+from ..core.quiet import quiet_libraries
 from .examples import Example
-from .model import add_adapter, compute_dtype, load_base, quiet
+from .model import add_adapter, compute_dtype, load_base
 from .settings import LoraSettings
 from .tokens import Encoded, Encoder
 
@@ -86,7 +87,7 @@ def estimate_training(
     model = add_adapter(load_base(Path(base_folder), settings, resources.device), settings).to(resources.device)
     train.sort(key=lambda row: len(row.input_ids))
     try:
-        with quiet(), _peak_memory(resources.device) as peak:
+        with quiet_libraries(), _peak_memory(resources.device) as peak:
             step = _stepper(model, encoder.tokenizer.pad_token_id, settings, resources.device)
             step(train[-settings.batch_size :])
             seconds, measured = _measure(step, train, settings.batch_size, estimate.probe_steps)

@@ -5,16 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ..core.errors import ConfigError, DataError
+from ..core.quiet import quiet_libraries
 from .settings import LoraSettings
 
-__all__ = ["add_adapter", "compute_dtype", "linear_modules", "load_base", "merge_adapter", "quiet"]
+__all__ = ["add_adapter", "compute_dtype", "linear_modules", "load_base", "merge_adapter"]
 
 
 def compute_dtype(settings: LoraSettings, device: str) -> str:
@@ -56,7 +54,7 @@ def load_base(folder: Path, settings: LoraSettings, device: str) -> Any:
     # on a CPU bfloat16 weights would save little and cost accuracy: autocast computes in bfloat16 from float32 weights
     half = device.startswith("cuda") and compute_dtype(settings, device) == "bfloat16"
     try:
-        with quiet():
+        with quiet_libraries():
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 folder, dtype=torch.bfloat16 if half else torch.float32, local_files_only=True, output_loading_info=True
             )
@@ -118,7 +116,7 @@ def add_adapter(model: Any, settings: LoraSettings) -> Any:
         target_modules=names if isinstance(names, str) else list(names),
         task_type="CAUSAL_LM",
     )
-    with quiet():
+    with quiet_libraries():
         torch.manual_seed(settings.seed)
         return get_peft_model(model, config)
 
@@ -146,7 +144,7 @@ def merge_adapter(base_folder: Path, adapter: Path, out_dir: Path) -> Path:
     if Path(out_dir).exists():
         raise DataError(f"merge: {out_dir} exists already: remove it or name another folder")
     try:
-        with quiet():
+        with quiet_libraries():
             base = AutoModelForCausalLM.from_pretrained(base_folder, dtype="auto", local_files_only=True)
             if base.dtype not in (torch.float32, torch.float16, torch.bfloat16):
                 base = base.float()
@@ -157,36 +155,10 @@ def merge_adapter(base_folder: Path, adapter: Path, out_dir: Path) -> Path:
         raise DataError(f"merge: {adapter} cannot be merged into {base_folder}: {error}") from None
     temporary = Path(out_dir).with_name(f".{Path(out_dir).name}.{uuid.uuid4().hex}.tmp")
     try:
-        with quiet():
+        with quiet_libraries():
             merged.save_pretrained(temporary)
             tokenizer.save_pretrained(temporary)
         os.replace(temporary, out_dir)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return Path(out_dir)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Holds back progress bars, info lines, and deprecations that transformers, peft and TRL cause in one another."""
-    import datasets
-    from transformers.utils import logging
-
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    mapping = datasets.utils.logging.is_progress_bar_enabled()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|peft|trl|accelerate)\b")
-        warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"(transformers|peft|trl|accelerate)\b")
-        # the checkpoints of training take the base's vocabulary as it is
-        warnings.filterwarnings("ignore", message=".*save_embedding_layers.*")
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
-        datasets.utils.logging.disable_progress_bar()
-        try:
-            yield
-        finally:
-            logging.set_verbosity(verbosity)
-            if bars:
-                logging.enable_progress_bar()
-            if mapping:
-                datasets.utils.logging.enable_progress_bar()

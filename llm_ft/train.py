@@ -15,8 +15,9 @@ from ..core.components import Model, Resources
 from ..core.devices import fingerprint
 from ..core.errors import ConfigError, DataError, StageError
 from ..core.progress import Reporter
+from ..core.quiet import quiet_libraries
 from .examples import Example
-from .model import add_adapter, compute_dtype, load_base, quiet
+from .model import add_adapter, compute_dtype, load_base
 from .settings import LoraSettings
 from .tokens import Encoded, Encoder
 
@@ -187,7 +188,7 @@ def _run(
     last = _last_checkpoint(checkpoints)
     if last is not None:
         reporter.line(f"LoRA: training goes on from {last.name}")
-    with quiet():
+    with quiet_libraries():
         trainer = build_trainer(
             model, encoder.tokenizer, train, dev, settings, checkpoints, resources, last is not None
         )
@@ -234,7 +235,7 @@ def _save(model: Any, adapter: Path) -> None:
     """Writes the adapter so that the folder is there whole or not at all."""
     temporary = adapter.with_name(f".adapter.{uuid.uuid4().hex}.tmp")
     try:
-        with quiet():
+        with quiet_libraries():
             model.save_pretrained(temporary, save_embedding_layers=False)
         shutil.rmtree(adapter, ignore_errors=True)
         os.replace(temporary, adapter)

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from ..components import Resources, Settings
 from ..errors import DataError, StageError
+from ..quiet import quiet_libraries
 from ._decoding import gumbel_sampler, stopper
 from .types import ChatRequest, Completion, Message, Probe
 from .weights import resolve_adapter, resolve_model, weights_fingerprint
@@ -244,11 +245,12 @@ class LocalChat:
 
         self._load_tokenizer()
         try:
-            model: Any = AutoModelForCausalLM.from_pretrained(self._folder, dtype=self.settings.dtype)
-            if self._adapter is not None:
-                from peft import PeftModel
+            with quiet_libraries():
+                model: Any = AutoModelForCausalLM.from_pretrained(self._folder, dtype=self.settings.dtype)
+                if self._adapter is not None:
+                    from peft import PeftModel
 
-                model = PeftModel.from_pretrained(model, str(self._adapter)).merge_and_unload()
+                    model = PeftModel.from_pretrained(model, str(self._adapter)).merge_and_unload()
         except Exception as error:  # as above
             where = self._folder if self._adapter is None else f"{self._folder} with adapter {self._adapter}"
             raise DataError(f"llm.model: {where} cannot be loaded as a causal language model: {error}") from None

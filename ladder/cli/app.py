@@ -4,34 +4,60 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Annotated
 
 import typer
 
 from ...core.errors import RagladderError
-from . import ask, check, climb, compare, doctor, eval, export, init, report, runs
+from . import ask, check, climb, compare, data, doctor, eval, export, init, report, runs
+from .logs import third_party_logs
 
 __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="ragladder",
-    help="Decide from measurements what to fix next in a RAG pipeline: retrieval knobs, the embedding model, or the LLM.",
+    help="Decide from measurements what to fix next in a RAG pipeline: "
+    "retrieval knobs, the embedding model, or the LLM.",
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
+    # Plain help and usage errors: rich's take twice the time to import and colour what is piped.
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 done (also when the gate says stop), 2 config, 3 data, 4 a step failed, 5 budget used up, 130 Ctrl-C.",
+    epilog="Exit codes: 0 done (also when the gate says stop), 2 config, 3 data, 4 a step failed, "
+    "5 budget used up, 130 Ctrl-C.",
 )
 
-app.command("init")(init.init)
-app.command("check")(check.check)
-app.command("climb")(climb.climb)
-app.command("report")(report.report)
+
+def _version(asked: bool) -> None:
+    if asked:
+        from ... import __version__
+
+        print(f"ragladder {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+# The short help is the line in `ragladder --help`; a command's own docstring would be cut there.
+app.command("init", short_help="Make a folder with the quickstart.")(init.init)
+app.command("check", short_help="Validate everything and print the plan; run nothing.")(check.check)
+app.command("climb", short_help="Climb the ladder, a gate after each rung.")(climb.climb)
+app.command("report", short_help="Write report.html of a run again.")(report.report)
 app.add_typer(runs.app, name="runs")
-app.command("ask")(ask.ask)
-app.command("eval")(eval.evaluate)
-app.command("compare")(compare.compare)
-app.command("export")(export.export)
-app.command("doctor")(doctor.doctor)
+app.command("ask", short_help="Ask the pipeline that a run ended with.")(ask.ask)
+app.command("eval", short_help="Score the pipeline of a config on one split.")(eval.evaluate)
+app.command("compare", short_help="Compare two runs, question by question.")(compare.compare)
+app.command("export", short_help="Write a run's pipeline as a folder that loads.")(export.export)
+app.command("doctor", short_help="Show what is installed and reachable.")(doctor.doctor)
+app.add_typer(data.app, name="data")
 
 
 def main() -> None:
@@ -40,14 +66,13 @@ def main() -> None:
     os.environ.setdefault("RAGAS_DO_NOT_TRACK", "true")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    third_party_logs(verbose=False)
     try:
         app()
     except RagladderError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("\nstopped; what is finished is kept: run the same command again to go on", file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(0)
+    except SystemExit as end:
+        if end.code == 130:  # typer's exit for Ctrl-C
+            print("\nstopped; what is finished is kept: run the same command again to go on", file=sys.stderr)
+        raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .options import Config, Json, Overrides
+from .options import Config, Json, Overrides, command
 
 __all__ = ["check"]
 
@@ -22,4 +22,4 @@ def check(config: Config, set_: Overrides = None, json: Json = False) -> None:
         return
     for line in lines:
         print(line)
-    print(f"ok: {config} can be climbed\nnext: ragladder climb {config}")
+    print(f"ok: {config} can be climbed\nnext: {command('climb', config, set_)}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from .options import Config, Json, Overrides, Quiet, Verbose
+from pathlib import Path
+
+from .options import Config, Json, Overrides, Quiet, Verbose, cache_dir_option
 
 __all__ = ["climb"]
 
@@ -35,7 +37,9 @@ def climb(
 
     ladder_table(record, Console())
     print(f"\nrun:    {_short(folder)}\nreport: {_short(page)}")
-    print(f'next:   ragladder ask {record.run_id} "your question"   |   ragladder export {record.run_id} DIR')
+    where = cache_dir_option(Path(_short(folder.parent.parent)))
+    print(f'next:   ragladder ask {record.run_id} "your question"{where}')
+    print(f"        ragladder export {record.run_id} FOLDER{where}")
 
 
 def _short(path: object) -> str:

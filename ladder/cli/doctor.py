@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .options import Json
+from .options import Json, command
 
 __all__ = ["doctor"]
 
@@ -34,3 +34,4 @@ def doctor(
             f"{mark}  {finding.name}: {finding.detail}"
             + (f"\n         {finding.enables}" if not finding.ok and finding.enables else "")
         )
+    print("next: " + ("ragladder init FOLDER" if config is None else command("check", config, None)))

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from .options import Config, Json, Overrides, Quiet, Verbose
+from .options import Config, Json, Overrides, Quiet, Verbose, command
 
 __all__ = ["evaluate"]
 
@@ -35,3 +35,5 @@ def evaluate(
         print(f"  {metric:{width}}  {shown}{interval}  {score.n_ok}/{score.n}")
     if split == "test":
         print("note: choose nothing by these figures, or the gate's promise is void; choose on dev")
+    else:
+        print(f"next: {command('climb', config, set_)}")

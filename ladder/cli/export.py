@@ -22,6 +22,5 @@ def export(
     from ..runs import find_run
 
     export_run(find_run(run, cache_dir), folder)
-    print(
-        f"exported to {folder}\nnext: python -c \"import ragladder; print(ragladder.load('{folder}').ask('your question').text)\""
-    )
+    code = f"import ragladder; print(ragladder.load({str(folder)!r}).ask('your question').text)"
+    print(f'exported to {folder}\nnext: python -c "{code}"')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,5 @@ def init(folder: Annotated[Path, typer.Argument(help="A new folder.", show_defau
     from ..templates import write_quickstart
 
     write_quickstart(folder)
-    print(
-        f"{folder} holds quickstart.yaml, its documents, questions and model\nnext: cd {folder} && ragladder climb quickstart.yaml"
-    )
+    print(f"{folder} holds quickstart.yaml, its documents, questions and model")
+    print(f"next: cd {shlex.quote(str(folder))} && ragladder climb quickstart.yaml")

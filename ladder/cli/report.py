@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .options import CacheDir, RunName
+from .options import CacheDir, RunName, cache_dir_option
 
 __all__ = ["report"]
 
@@ -14,4 +14,6 @@ def report(run: RunName = "latest", cache_dir: CacheDir = Path(".ragladder")) ->
     from ..report import build_report
     from ..runs import find_run
 
-    print(build_report(find_run(run, cache_dir)))
+    folder = find_run(run, cache_dir)
+    print(f"report: {build_report(folder)}")
+    print(f"next:   ragladder runs show {folder.name}" + cache_dir_option(cache_dir))

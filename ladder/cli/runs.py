@@ -6,11 +6,11 @@ from pathlib import Path
 
 import typer
 
-from .options import CacheDir, Json, RunName
+from .options import CacheDir, Json, RunName, cache_dir_option
 
 __all__ = ["app"]
 
-app = typer.Typer(help="List runs, or show one.", no_args_is_help=True)
+app = typer.Typer(help="List runs, or show one.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.command("list")
@@ -32,6 +32,8 @@ def list_(cache_dir: CacheDir = Path(".ragladder"), json: Json = False) -> None:
         print(f"no runs in {cache_dir / 'runs'}; make one: ragladder climb CONFIG")
     for run in runs:
         print(f"{run.run_id}  {run.status:8}  {run.summary}")
+    if runs:
+        print("next: ragladder runs show RUN" + cache_dir_option(cache_dir))
 
 
 @app.command("show")
@@ -50,3 +52,4 @@ def show(run: RunName = "latest", cache_dir: CacheDir = Path(".ragladder"), json
 
     ladder_table(record, Console())
     print(f"\nrun:    {folder}\nreport: {folder / 'report.html'}")
+    print(f'next:   ragladder ask {record.run_id} "your question"' + cache_dir_option(cache_dir))

@@ -44,8 +44,8 @@ def propose_embedding(context: RungContext, settings: EmbeddingRungSettings) -> 
     embed = incumbent.embed
     if not isinstance(embed, SentenceTransformerSettings):
         raise ConfigError(
-            f"rungs.embedding finetunes a sentence_transformer, but the pipeline's embedder is '{embed.kind}'; leave the "
-            "rung out"
+            f"rungs.embedding finetunes a sentence_transformer, but the pipeline's embedder is "
+            f"'{embed.kind}'; leave the rung out"
         )
     if incumbent.retrieve.mode == "bm25":
         return Proposal(
@@ -104,8 +104,8 @@ def _dev_evaluator(
 ) -> Callable[[Encode], float]:
     """Scores an encoder on dev as the pipeline would use it, over a pool of chunks (the same for every model).
 
-    The pool holds what the incumbent fetches for the dev questions and the chunks with their evidence: an epoch is scored
-    without encoding the whole corpus.
+    The pool holds what the incumbent fetches for the dev questions and the chunks with their evidence: an epoch is
+    scored without encoding the whole corpus.
     """
     questions = bench.split("dev")
     gold = bench.get(bench.gold_stage(pipeline))

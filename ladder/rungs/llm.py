@@ -16,7 +16,7 @@ from ...core.errors import ConfigError
 from ...core.store import Stage
 from ...core.types import Chunk, Question, Split
 from ...llm_ft.checks import check_examples
-from ...llm_ft.examples import Example, ExampleSet, build_examples
+from ...llm_ft.examples import Example, ExampleSet, ExampleSettings, build_examples
 from ...llm_ft.tokens import Encoder, fits_window
 from ...llm_ft.train import train_lora
 from ...rag.generate import LLMGeneratorSettings
@@ -91,16 +91,23 @@ def _base_folder(bench: Workbench, pipeline: PipelineConfig) -> Path:
     )
 
 
+def _data_settings(pipeline: PipelineConfig, settings: LLMRungSettings) -> ExampleSettings:
+    """The prompts hold as many passages as the pipeline's, where the config does not say otherwise."""
+    if "top_k" in settings.data.model_fields_set:
+        return settings.data
+    return settings.data.model_copy(update={"top_k": pipeline.retrieve.top_k})
+
+
 def _examples(
     bench: Workbench, pipeline: PipelineConfig, settings: LLMRungSettings, split: Split, base: Path
 ) -> ExampleSet:
     questions = bench.split(split)
     retrieved = bench.retrieve(pipeline, questions)
-    more = 3 * settings.data.top_k
+    data = _data_settings(pipeline, settings)
+    more = 3 * data.top_k
     found = {q.id: [h.chunk for h in hits[:more]] for q, hits in zip(questions, retrieved.candidates, strict=True)}
     gold = _oracle(bench, pipeline, questions)
     fits = fits_window(Encoder.from_folder(base), settings.train.max_length)
-    data = settings.data
     if split == "dev":
         # As the pipeline will see them: ranked, one a question.
         data = data.model_copy(update={"copies": 1, "shuffle": False, "p_oracle": 1.0})
@@ -151,10 +158,19 @@ def _training_stage(
         work = bench.resources.cache_dir / "training" / f"llm-{digest(params)[:20]}"
         result = train_lora(base, train.examples, dev.examples, settings.train, work, bench.resources, bench.reporter)
         shutil.copytree(work / "adapter", out / "adapter")
+        _order_names(out / "adapter" / "adapter_config.json")
         (out / "result.json").write_text(result.model_dump_json(indent=1, exclude={"adapter"}))
         shutil.rmtree(work, ignore_errors=True)
 
     return Stage("llm-train", params, build, lambda out: json.loads((out / "result.json").read_text()))
+
+
+def _order_names(path: Path) -> None:
+    """Sorts the layers' names, which peft writes in the order of a set: equal trainings give equal fingerprints."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    if isinstance(config.get("target_modules"), list):
+        config["target_modules"].sort()
+    path.write_text(json.dumps(config, indent=2, sort_keys=True), encoding="utf-8")
 
 
 def _content(example: Example) -> list[Any]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import Field
 from ragladder.core.components import Custom, Model, Resources, Settings, component_section
 from ragladder.core.config import apply_overrides, load_config, parse_override, read_yaml, to_yaml
-from ragladder.core.errors import ComponentError, ConfigError
+from ragladder.core.errors import ConfigError
 
 
 class WindowSettings(Settings):
@@ -69,6 +69,12 @@ def test_an_unknown_component_is_named_with_a_suggestion(tmp_path: Path) -> None
         ("- a\n", "expected 'key: value' lines"),
         ("name: [\n", ":2: not valid YAML"),
         ("name: a\nname: b\n", ":2: name: this key stands twice"),
+        ("name: a\non: b\n", ":2: on: a key must be text; put it in quotes"),
+        ("name: a\ncut:\n  7: b\n", ":3: cut.7: a key must be text"),
+        ("name: a\n? [x, y]\n: b\n", "not valid YAML"),
+        ("name: 2026-13-45\n", "not valid YAML"),
+        ("name: &a [*a]\n", ":1: name.0: an alias that contains itself"),
+        ("name: a\n---\nname: b\n", "not valid YAML"),
     ],
 )
 def test_files_that_are_no_config(tmp_path: Path, text: str, expected: str) -> None:
@@ -94,7 +100,43 @@ def test_overrides_win_and_reach_below_a_bare_name(tmp_path: Path) -> None:
     assert (config.cut.size, config.weights, config.name) == (3, (0.5, 1.0), "x=y")
 
 
-@pytest.mark.parametrize("text", ["novalue", "=3", "a=[", "name.deeper.still=1"])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("name: a\ncut:\n", "experiment.yaml:2: cut: say which cutter by the key 'kind'"),
+        ("name:\n", "experiment.yaml:1: name: nothing stands after this key; give it a value or leave the key out"),
+        ("name: a\nweights:\n", "experiment.yaml:2: weights: nothing stands after this key"),
+    ],
+)
+def test_a_key_without_a_value(tmp_path: Path, text: str, expected: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load_config(write(tmp_path, text), Experiment)
+    assert expected in str(raised.value)
+
+
+def test_what_is_wrong_with_an_override_is_not_laid_to_the_file(tmp_path: Path) -> None:
+    path = write(tmp_path, "name: a\ncut: {kind: window, size: 3}\nweights: x\n")
+    with pytest.raises(ConfigError) as raised:
+        load_config(path, Experiment, ["cut.size=0"])
+    message = str(raised.value)
+    assert "--set cut.size=0: cut.size: input should be greater than 0, got 0" in message
+    assert f"{path}:3: weights: " in message and f"{path}:2" not in message
+
+
+def test_an_override_reaches_into_a_list_and_a_key_with_dots() -> None:
+    data = {"space": {"chunk": [{"size": 1}, "whole"], "chunk.size": [1]}}
+    changed = apply_overrides(data, ["space.chunk.0.size=2", "space.chunk.1.size=3", "space.chunk.size=[4]"])
+    assert changed == {"space": {"chunk": [{"size": 2}, {"kind": "whole", "size": 3}], "chunk.size": [4]}}
+    assert data["space"]["chunk.size"] == [1]
+
+
+@pytest.mark.parametrize("text", ["space.2=1", "space.x=1", "space.-1=1"])
+def test_an_override_of_an_entry_that_a_list_does_not_have(text: str) -> None:
+    with pytest.raises(ConfigError, match="'space' is a list of 2: name an entry by its number, from 0"):
+        apply_overrides({"space": [1, 2]}, [text])
+
+
+@pytest.mark.parametrize("text", ["day=2026-13-45", "novalue", "=3", "a=[", "name.deeper.still=1"])
 def test_overrides_that_do_not_fit(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError):
         load_config(write(tmp_path, "name: 3\n"), Experiment, [text])
@@ -166,6 +208,8 @@ def test_a_misspelt_argument_of_ones_own_component_is_an_error(tmp_path: Path, c
     ("kind", "expected"),
     [("own_cutter:Mne", "did you mean 'Mine'"), ("no_such_module:X", "importing 'no_such_module' failed")],
 )
-def test_a_component_that_does_not_load(tmp_path: Path, kind: str, expected: str) -> None:
-    with pytest.raises(ComponentError, match=expected):
-        load_config(write(tmp_path, f"name: a\ncut: {{kind: '{kind}'}}\n"), Experiment)
+def test_a_component_that_does_not_load_is_reported_beside_the_rest(tmp_path: Path, kind: str, expected: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load_config(write(tmp_path, f"nane: a\ncut: {{kind: '{kind}'}}\n"), Experiment)
+    assert f"experiment.yaml:2: cut: component '{kind}'" in str(raised.value) and expected in str(raised.value)
+    assert "experiment.yaml:1: nane: unknown key" in str(raised.value)

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from ragladder.core.cache import JsonCache, VectorCache, canonical_json, digest, write_atomic
-from ragladder.core.errors import StageError
+from ragladder.core.errors import DataError, StageError
 from ragladder.core.store import Stage, Store
 
 
@@ -91,6 +91,24 @@ def test_the_record_keeps_what_building_took(tmp_path: Path) -> None:
     )
 
 
+def test_a_result_that_cannot_be_read_is_said_with_its_folder(tmp_path: Path) -> None:
+    stage = make("a", {}, "A", [])
+    store = Store(tmp_path)
+    store.get(stage)
+    (store.folder(stage) / "text").unlink()
+    with pytest.raises(StageError, match="delete .*a-.* and run the same command again"):
+        Store(tmp_path).get(stage)
+    (store.folder(stage) / "stage.json").write_text("{")
+    with pytest.raises(StageError, match="stage 'a' cannot be read"):
+        store.record(stage)
+
+
+def test_a_store_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StageError, match="nothing can be written below"):
+        Store(tmp_path / "file").get(make("a", {}, "A", []))
+
+
 SLOW_BUILD = """
 import sys, time
 from pathlib import Path
@@ -138,6 +156,16 @@ def test_two_processes_build_a_stage_once(tmp_path: Path) -> None:
     assert log.read_text() == "built\n"
 
 
+def test_a_process_that_waits_for_another_says_so(tmp_path: Path) -> None:
+    first = start(tmp_path / "store", tmp_path / "log", 3)
+    wait_for(lambda: any((tmp_path / "store" / "stages").glob(".slow-*/part")))
+    told: list[str] = []
+    stage = Stage("slow", {}, lambda out: None, lambda out: (out / "part").read_text())
+    assert Store(tmp_path / "store", log=told.append).get(stage) == "x"
+    first.communicate(timeout=60)
+    assert told == ["slow: waiting for another process that computes it"]
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
@@ -162,6 +190,58 @@ def test_caches_are_shared_between_objects_and_ignore_unfinished_files(tmp_path:
     first.put_many({"a": {"x": 1}, "b": None})
     (tmp_path / ".half.jsonl.tmp").write_text('["c", ')
     assert second.get_many(["a", "b", "c"]) == {"a": {"x": 1}, "b": None}
+
+
+def test_a_segment_that_vanishes_between_listing_and_reading_counts_as_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    JsonCache(tmp_path).put_many({"a": 1})
+    VectorCache(tmp_path).put(["a"], np.ones((1, 2)))
+    names = os.listdir(tmp_path)
+    for name in names:
+        (tmp_path / name).unlink()
+    monkeypatch.setattr(os, "listdir", lambda _: names)
+    assert JsonCache(tmp_path).get_many(["a"]) == {}
+    assert VectorCache(tmp_path).missing(["a"]) == ["a"]
+
+
+def test_keys_whose_vectors_are_gone_are_missing(tmp_path: Path) -> None:
+    VectorCache(tmp_path).put(["a"], np.ones((1, 2)))
+    next(tmp_path.glob("*.npy")).unlink()
+    assert VectorCache(tmp_path).missing(["a"]) == ["a"]
+
+
+def test_a_damaged_segment_is_an_error_that_says_what_to_delete(tmp_path: Path) -> None:
+    JsonCache(tmp_path).put_many({"a": 1})
+    next(tmp_path.glob("*.jsonl")).write_text('["a", ')
+    with pytest.raises(DataError, match="is damaged .*delete it"):
+        JsonCache(tmp_path).get_many(["a"])
+    VectorCache(tmp_path).put(["a", "b"], np.ones((2, 2)))
+    next(tmp_path.glob("*.keys")).write_text("a")
+    with pytest.raises(DataError, match="is damaged"):
+        VectorCache(tmp_path).missing(["a"])
+
+
+@pytest.mark.parametrize(("keys", "shape"), [(["a"], (2, 3)), (["a", "b"], (2,)), (["a\nb"], (1, 3))])
+def test_vectors_that_do_not_fit_their_keys_are_refused(tmp_path: Path, keys: list[str], shape: tuple) -> None:
+    with pytest.raises(ValueError):
+        VectorCache(tmp_path).put(keys, np.ones(shape))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_vectors_of_another_object_are_found_without_asking_first(tmp_path: Path) -> None:
+    cache = VectorCache(tmp_path)
+    VectorCache(tmp_path).put(["a"], np.ones((1, 2)))
+    assert cache.get(["a"]).shape == (1, 2)
+    with pytest.raises(KeyError):
+        cache.get(["b"])
+
+
+def test_names_that_are_not_utf8_have_a_digest_and_can_be_cached(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.txt")
+    assert digest(name) != digest("caf.txt")
+    JsonCache(tmp_path).put_many({name: name})
+    assert JsonCache(tmp_path).get_many([name]) == {name: name}
 
 
 def test_vectors_come_back_in_order_and_each_missing_key_once(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ WORDS = TEXT.split()
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a BERT of two layers and width 32, mean pooling and normalisation."""
     import torch
-    from ragladder.embeddings._library import quiet
+    from ragladder.core.quiet import quiet_libraries
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.base.modules import Normalize, Transformer
     from sentence_transformers.sentence_transformer.modules import Pooling
@@ -30,7 +30,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     bert = root / "bert"
     bert.mkdir()
     (bert / "vocab.txt").write_text("\n".join(tokens))
-    with quiet(), torch.random.fork_rng():
+    with quiet_libraries(), torch.random.fork_rng():
         torch.manual_seed(0)
         BertTokenizerFast(vocab={token: n for n, token in enumerate(tokens)}, model_max_length=64).save_pretrained(bert)
         config = BertConfig(

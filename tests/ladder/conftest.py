@@ -1,4 +1,4 @@
-"""A workspace that climbs in seconds: ten small documents, fifty questions, random models of two layers."""
+"""A workspace that climbs in seconds: twelve small documents, fifty questions, random models of two layers."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import yaml
 
-DEVICES = ("kettle", "lantern", "pump", "drone", "scale", "printer", "gate", "heater", "camera", "loom")
+DEVICES = "kettle lantern pump drone scale printer gate heater camera loom mixer radio".split()
 SUFFIXES = (".md", ".html", ".txt")
-PARTS = ("filter", "battery", "switch", "cable", "sensor")
+PARTS = ("filter", "battery", "switch", "cable")
 COLOURS = ("red", "green", "blue", "amber", "white")
 CHAT = (
     "{% for m in messages %}{% if m['role'] == 'assistant' %}<|assistant|>\n{{ m['content'] }}<|end|>"
@@ -74,8 +74,8 @@ class Workspace:
 
     def stages(self) -> dict[str, int]:
         """Finished stages and when each was written."""
-        folder = self.cache / "stages"
-        return {p.name: (p / "stage.json").stat().st_mtime_ns for p in folder.iterdir()} if folder.is_dir() else {}
+        done = (self.cache / "stages").glob("[!.]*/stage.json")
+        return {path.parent.name: path.stat().st_mtime_ns for path in done}
 
     def runs(self) -> list[Path]:
         """Run folders, oldest first."""
@@ -119,7 +119,7 @@ def write_data(root: Path) -> None:
         name = f"DV-{number}_{device}{suffix}"
         sentences = sentences_of(number, device)
         (docs / name).write_text(document(suffix, device, sentences))
-        split = "train" if number < 4 else "dev" if number < 7 else "test"
+        split = "train" if number < 3 else "dev" if number < 6 else "test"
         for place, (part, sentence) in enumerate(zip(PARTS, sentences, strict=True)):
             rows.append(
                 {
@@ -133,7 +133,7 @@ def write_data(root: Path) -> None:
             )
     for split in ("train", "dev", "test"):
         rows.append(
-            {"id": f"none-{split}", "question": f"Who owns the {split} yacht?", "answer": "Not documented", "split": split}
+            {"id": f"no-{split}", "question": f"Who owns the {split} yacht?", "answer": "Not documented", "split": split}
         )
     (root / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
@@ -174,7 +174,7 @@ def experiment(embedder: Path) -> dict[str, Any]:
 def tiny_embedder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a BERT with random weights: 2 layers, width 32, mean pooling."""
     import torch
-    from ragladder.embeddings._library import quiet
+    from ragladder.core.quiet import quiet_libraries
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.base.modules import Normalize, Transformer
     from sentence_transformers.sentence_transformer.modules import Pooling
@@ -184,7 +184,7 @@ def tiny_embedder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     letters = [chr(c) for c in range(97, 123)] + [str(n) for n in range(10)]
     words = [*DEVICES, *PARTS, *COLOURS, "the", "of", "is", "and", "lasts", "last", "days", "how", "long", "does"]
     tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words, *letters, *(f"##{t}" for t in letters)]
-    with quiet(), torch.random.fork_rng():
+    with quiet_libraries(), torch.random.fork_rng():
         torch.manual_seed(0)
         tokenizer = BertTokenizerFast(vocab={token: n for n, token in enumerate(tokens)}, model_max_length=64)
         tokenizer.save_pretrained(root / "bert")
@@ -199,7 +199,7 @@ def tiny_embedder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_llm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a Llama with random weights: 2 layers, width 32."""
     import torch
-    from ragladder.embeddings._library import quiet
+    from ragladder.core.quiet import quiet_libraries
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -227,7 +227,7 @@ def tiny_llm(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tie_word_embeddings=True,
         **sizes,
     )
-    with quiet(), torch.random.fork_rng():
+    with quiet_libraries(), torch.random.fork_rng():
         torch.manual_seed(0)
         LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -264,6 +264,21 @@ def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> C
     return run
 
 
+@pytest.fixture(scope="session")
+def comparable() -> Callable[[Workspace, dict[str, Any]], dict[str, Any]]:
+    """A ladder.json without what may differ between equal climbs: run id, times, and where the workspace lies."""
+
+    def stripped(value: Any, root: str) -> Any:
+        if isinstance(value, dict):
+            kept = {k: v for k, v in value.items() if k not in ("run_id", "created") and not k.startswith("seconds")}
+            return {name: stripped(child, root) for name, child in kept.items()}
+        if isinstance(value, list):
+            return [stripped(child, root) for child in value]
+        return value.replace(root, "ROOT") if isinstance(value, str) else value
+
+    return lambda space, ladder: stripped(ladder, str(space.root))
+
+
 def _climb(root: Path, settings: dict[str, Any]) -> Workspace:
     from ragladder.ladder.climb import climb
 
@@ -297,17 +312,22 @@ def three_rungs(embedder: Path, llm: Path) -> dict[str, Any]:
     """A config with all rungs, answers by the tiny LLM."""
     settings = experiment(embedder)
     settings["name"] = "three rungs"
+    # bm25 alone would leave the embedding rung nothing to do
+    settings["rungs"]["retrieval"]["space"] = {"retrieve": [{"mode": "hybrid", "top_k": 2, "fetch_k": 10}]}
     settings["pipeline"]["generate"] = {
         "kind": "llm",
         "max_tokens": 4,
         "llm": {"kind": "local", "model": str(llm), "dtype": "float32"},
-        "prompt": {"max_context_tokens": 120},
+        "prompt": {"max_context_tokens": 300},
     }
     settings["rungs"]["embedding"] = {
         "metric": "ndcg@5",
         "train": {"epochs": 1, "batch_size": 8, "learning_rate": 1e-3, "wise_ft": [], "dtype": "fp32"},
     }
-    settings["rungs"]["llm"] = {"data": {"copies": 1}, "train": {"epochs": 1, "max_length": 384, "dtype": "float32"}}
+    settings["rungs"]["llm"] = {
+        "data": {"copies": 1, "top_k": 2},
+        "train": {"epochs": 2, "max_length": 480, "learning_rate": 2e-2, "rank": 8, "dtype": "float32"},
+    }
     return settings
 
 
@@ -315,3 +335,25 @@ def three_rungs(embedder: Path, llm: Path) -> dict[str, Any]:
 def all_rungs_once(tmp_path_factory: pytest.TempPathFactory, tiny_embedder: Path, tiny_llm: Path) -> Workspace:
     """A workspace that climbed all three rungs; not to be changed."""
     return _climb(tmp_path_factory.mktemp("rungs") / "work", three_rungs(tiny_embedder, tiny_llm))
+
+
+@pytest.fixture
+def all_rungs(all_rungs_once: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """A copy of a workspace that climbed all three rungs; it is the working directory."""
+    shutil.copytree(all_rungs_once.root, tmp_path / "rungs")
+    monkeypatch.chdir(tmp_path / "rungs")
+    return Workspace(tmp_path / "rungs")
+
+
+@pytest.fixture
+def make_workspace(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path, dict[str, Any]], Workspace]:
+    """Makes a workspace with a config, and goes there."""
+
+    def make(root: Path, settings: dict[str, Any]) -> Workspace:
+        write_data(root)
+        space = Workspace(root)
+        space.write(settings)
+        monkeypatch.chdir(root)
+        return space
+
+    return make

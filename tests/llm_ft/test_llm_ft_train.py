@@ -19,6 +19,7 @@ from ragladder.core.chat.types import Message
 from ragladder.core.components import Resources
 from ragladder.core.errors import ConfigError, DataError, StageError
 from ragladder.core.progress import Reporter
+from ragladder.core.quiet import quiet_libraries
 from ragladder.llm_ft import (
     CheckSettings,
     EstimateSettings,
@@ -81,10 +82,9 @@ def test_the_dev_loss_is_that_of_the_saved_adapter_on_completions_alone(
     import torch
     from peft import PeftModel
     from ragladder.llm_ft import Encoder
-    from ragladder.llm_ft.model import quiet
     from transformers import AutoModelForCausalLM
 
-    with quiet():
+    with quiet_libraries():
         model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_model), str(trained.adapter))
     losses, count = 0.0, 0
     for row in Encoder.from_folder(tiny_model).encode_all(lamp_examples[:6]):
@@ -133,13 +133,12 @@ def test_a_seed_gives_the_same_adapter(
 def test_merged_logits_equal_those_with_the_adapter(trained: LoraResult, tiny_model: Path, tmp_path: Path) -> None:
     import torch
     from peft import PeftModel
-    from ragladder.llm_ft.model import quiet
     from transformers import AutoModelForCausalLM
 
     before = hashes(tiny_model)
     folder = merge_adapter(tiny_model, trained.adapter, tmp_path / "merged")
     ids = torch.arange(10, 40)[None]
-    with quiet(), torch.no_grad():
+    with quiet_libraries(), torch.no_grad():
         base = AutoModelForCausalLM.from_pretrained(tiny_model)
         plain = base(ids).logits
         with_adapter = PeftModel.from_pretrained(base, str(trained.adapter))(ids).logits
