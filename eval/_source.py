@@ -14,7 +14,17 @@ from typing import Any
 from ..core.errors import DataError
 from .questions import MOST_PROBLEMS
 
-__all__ = ["DocumentSet", "Problems", "csv_rows", "json_file", "json_rows", "plain_text", "read_source", "require_file"]
+__all__ = [
+    "DocumentSet",
+    "Problems",
+    "csv_rows",
+    "json_file",
+    "json_rows",
+    "plain_text",
+    "read_source",
+    "require_file",
+    "text_problem",
+]
 
 _LONGEST_NAME = 80
 

@@ -52,7 +52,10 @@ def load_chroma(source: Path, documents: Mapping[str, str] | None = None) -> Imp
             tags = {"corpus": row["corpus_id"]}
             questions.append(Question(f"chroma-{len(questions) + 1}", row["question"], "", evidence, tags, "test"))
     problems.check()
-    notes = ("there are no reference answers, so only retrieval can be scored", "all questions are in the split test: the set is a benchmark")
+    notes = (
+        "there are no reference answers, so only retrieval can be scored",
+        "all questions are in the split test: the set is a benchmark",
+    )
     return Imported(tuple(questions), texts, notes)
 
 

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from ..core.types import Evidence, Question, Split
-from ._source import DocumentSet, Problems, json_file, plain_text, require_file
+from ._source import DocumentSet, Problems, json_file, plain_text, require_file, text_problem
 from .imported import Imported
 
 __all__ = ["SquadRow", "load_squad", "squad_dataset", "squad_rows"]
 
-SquadRow = tuple[str, str, str, Mapping[str, Any], Split | None]
-"""Place for messages, title of the article, paragraph, the question's object, split."""
+SquadRow = tuple[str, str, str, Mapping[str, Any] | None, Split | None]
+"""Place for messages, title of the article, paragraph, the question's object (None: the paragraph alone), split."""
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]?[A-Z0-9])|\n+")
 _SHORTEST = 20  # characters below which a sentence says too little, and the paragraph is taken
 
@@ -56,13 +56,15 @@ def squad_rows(path: Path, problems: Problems) -> Iterable[SquadRow]:
             continue
         for p, paragraph in enumerate(paragraphs):
             where = f"{path}: data[{a}].paragraphs[{p}]"
-            if not isinstance(paragraph, dict) or not isinstance(paragraph.get("context"), str):
+            context, qas = (paragraph.get(k) if isinstance(paragraph, dict) else None for k in ("context", "qas"))
+            if not isinstance(context, str) or not isinstance(qas, list) or text_problem({"context": context}):
                 problems.add(where, "expected an object with 'context' (text) and 'qas' (a list)")
                 continue
-            for q, row in enumerate(paragraph.get("qas") or ()):
+            title = str(article.get("title") or f"article-{a + 1}")
+            yield where, title, context, None, None
+            for q, row in enumerate(qas):
                 if isinstance(row, dict):
-                    title = str(article.get("title") or f"article-{a + 1}")
-                    yield f"{where}.qas[{q}]", title, paragraph["context"], row, None
+                    yield f"{where}.qas[{q}]", title, context, row, None
                 else:
                     problems.add(f"{where}.qas[{q}]", "expected an object")
 
@@ -76,12 +78,13 @@ def squad_dataset(rows: Iterable[SquadRow], problems: Problems) -> Imported:
     rows = list(rows)
     articles: dict[str, dict[str, str]] = {}
     for _, title, context, _, _ in rows:
-        articles.setdefault(title, {}).setdefault(context, plain_text(context))
+        articles.setdefault(title or context, {}).setdefault(context, plain_text(context))
     corpus = DocumentSet()
     places: dict[tuple[str, str], tuple[str, int]] = {}
-    for title, contexts in articles.items():
-        heading = plain_text(title.replace("_", " "))
-        doc_id = corpus.add(title, plain_text(heading, *contexts))
+    for number, (title, contexts) in enumerate(articles.items(), 1):
+        bare = title in contexts  # a paragraph whose article has no title is a document of its own
+        heading = "" if bare else plain_text(title.replace("_", " "))
+        doc_id = corpus.add(f"paragraph-{number:05}" if bare else title, plain_text(heading, *contexts))
         offset = len(heading)
         for context, text in contexts.items():
             offset += 2 if offset else 0
@@ -91,6 +94,9 @@ def squad_dataset(rows: Iterable[SquadRow], problems: Problems) -> Imported:
     seen: dict[str, str] = {}
     several = 0
     for where, title, context, row, split in rows:
+        if row is None:
+            continue
+        article = title or context
         key, asked = row.get("id"), row.get("question")
         if not isinstance(key, (str, int)) or not isinstance(asked, str) or not asked.strip():
             problems.add(where, "needs 'id' and 'question'")
@@ -106,7 +112,7 @@ def squad_dataset(rows: Iterable[SquadRow], problems: Problems) -> Imported:
         reference = ""
         if answers:
             reference, start = _reference(answers)
-            evidence = (_evidence(context, articles[title][context], start, reference, *places[title, context]),)
+            evidence = (_evidence(context, articles[article][context], start, reference, *places[article, context]),)
         questions.append(Question(str(key), asked, reference, evidence, {}, split))
     unanswerable = sum(not q.evidence for q in questions)
     notes = []
@@ -120,6 +126,7 @@ def squad_dataset(rows: Iterable[SquadRow], problems: Problems) -> Imported:
 def _answers(row: Mapping[str, Any], context: str, where: str, problems: Problems) -> list[tuple[str, int]] | None:
     """Answers with their offsets in the paragraph; none for an unanswerable question; None where they are broken."""
     given = row.get("answers")
+    pairs: list[tuple[Any, Any]]
     if isinstance(given, Mapping):
         pairs = list(zip(given.get("text") or (), given.get("answer_start") or (), strict=False))
     elif isinstance(given, list) and all(isinstance(answer, Mapping) for answer in given):

@@ -87,7 +87,9 @@ def load_huggingface(source: Path, documents: Mapping[str, str] | None = None) -
     problems = Problems(source)
     parts = _on_disk(source)
     columns = set().union(*(part.column_names for _, part in parts))
-    rows = [(f"{source}[{name}][{n}]", row, _HF_SPLITS.get(name)) for name, part in parts for n, row in enumerate(part)]
+    rows: list[tuple[str, dict[str, Any], Split | None]] = [
+        (f"{source}[{name}][{n}]", row, _HF_SPLITS.get(name)) for name, part in parts for n, row in enumerate(part)
+    ]
     if {"context", "question", "answers"} <= columns:
         squad: list[SquadRow] = [
             (where, str(row.get("title") or ""), row["context"], {"id": f"{n + 1}", **row}, split)
@@ -117,10 +119,11 @@ def _on_disk(source: Path) -> list[tuple[str, Any]]:
     from datasets import DatasetDict, load_from_disk
 
     try:
-        loaded = load_from_disk(str(source))
+        loaded: Any = load_from_disk(str(source))
     except Exception as error:  # the library raises many kinds
         raise DataError(f"{source}: not a dataset saved by save_to_disk ({error})") from None
-    return list(loaded.items()) if isinstance(loaded, DatasetDict) else [("rows", loaded)]
+    parts = loaded.items() if isinstance(loaded, DatasetDict) else [("rows", loaded)]
+    return [(str(name), part) for name, part in parts]
 
 
 def _table(rows: Sequence[Row], documents: Mapping[str, str] | None, problems: Problems, header: str) -> Imported:
@@ -128,14 +131,8 @@ def _table(rows: Sequence[Row], documents: Mapping[str, str] | None, problems: P
     if not rows:
         problems.add(header, "there are no rows below the header")
         return Imported(())
-    for name in rows[0][1]:
-        if name not in _COLUMNS and not name.startswith(_TAG):
-            near = difflib.get_close_matches(name, _COLUMNS, 1)
-            hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(_COLUMNS)}; for a tag write tag.{name}"
-            problems.add(header, f"unknown column '{name}' ({hint})")
-    if "question" not in rows[0][1]:
-        problems.add(header, "there is no column 'question'")
-    problems.check()
+    if not _columns_fit(rows[0][1], header, problems):
+        return Imported(())
     finder = _Finder(documents)
     made: dict[str, tuple[str, Question]] = {}
     for where, row in rows:
@@ -156,6 +153,17 @@ def _table(rows: Sequence[Row], documents: Mapping[str, str] | None, problems: P
         if not question.text:
             problems.add(where, "question: is empty")
     return Imported(tuple(question for _, question in made.values()), {}, finder.notes())
+
+
+def _columns_fit(names: Iterable[str], header: str, problems: Problems) -> bool:
+    unknown = [name for name in names if name not in _COLUMNS and not name.startswith(_TAG)]
+    for name in unknown:
+        near = difflib.get_close_matches(name, _COLUMNS, 1)
+        hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(_COLUMNS)}; for a tag write tag.{name}"
+        problems.add(header, f"unknown column '{name}' ({hint})")
+    if "question" not in names:
+        problems.add(header, "there is no column 'question'")
+    return not unknown and "question" in names
 
 
 def _question(key: str, row: Mapping[str, str], where: str, finder: _Finder, problems: Problems) -> Question | None:

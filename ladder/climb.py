@@ -10,6 +10,7 @@ from typing import Any
 
 from ..core.errors import DataError, RagladderError
 from ..core.progress import Reporter
+from ..core.types import Split
 from ..eval.diagnosis import count_causes
 from ..eval.questions import by_split, load_questions
 from .config import ExperimentConfig, PipelineConfig, load_experiment
@@ -82,7 +83,8 @@ class Climb:
         self.bench = bench
         self.config: ExperimentConfig = bench.config
         needs_train = self.config.rungs.embedding or self.config.rungs.llm
-        for split in ("dev", "test", *(("train",) if needs_train else ())):
+        needed: tuple[Split, ...] = ("dev", "test", "train") if needs_train else ("dev", "test")
+        for split in needed:
             by_split(bench.questions, split)
         self.groups = clusters(bench.questions)
         self.alpha = self.config.gate.alpha / max(
@@ -128,7 +130,8 @@ class Climb:
             example = next(q for q in self.bench.questions if q.answerable)
             raise DataError(
                 f"no evidence of any of {answerable} questions was found in the documents, for instance of "
-                f"'{example.id}' in '{example.evidence[0].doc_id}'; check data.documents and the doc_id and text of the evidence"
+                f"'{example.id}' in '{example.evidence[0].doc_id}'; check data.documents, and doc_id and text of the "
+                "evidence"
             )
         if lost:
             self.bench.reporter.line(f"warning: the starting parsers lose evidence of {lost} of {answerable} questions")
@@ -177,8 +180,8 @@ class Climb:
             reached = estimates(incumbent.test.scores, self.groups, self.config.seed)[metric]
             if reached.low is not None and reached.low >= target:
                 return stop(
-                    f"the target is met: {metric} on test is {reached.mean:.3f}, its lower bound {reached.low:.3f} is not below "
-                    f"{target:g}"
+                    f"the target is met: {metric} on test is {reached.mean:.3f}, its lower bound {reached.low:.3f} "
+                    f"is not below {target:g}"
                 )
         if settings is None:
             return skip(f"not configured (rungs.{name})")
@@ -204,7 +207,7 @@ class Climb:
 
     def _arm_record(self, arm: _Arm) -> ArmRecord:
         splits = [e for e in (arm.dev, arm.test) if e is not None]
-        scores = {e.split: estimates(e.scores, self.groups, self.config.seed) for e in splits}
+        scores: Any = {e.split: estimates(e.scores, self.groups, self.config.seed) for e in splits}
         count = len(arm.dev.questions)
         generation = sum(a.seconds for a in arm.dev.answers)
         return ArmRecord(
@@ -213,7 +216,7 @@ class Climb:
             scores=scores,
             seconds_per_question=round((arm.dev.retrieved.seconds + generation) / count, 4),
             context_tokens=round(sum(a.prompt_tokens for a in arm.dev.answers) / count, 1),
-            causes=dict(count_causes(outcomes(self.bench, arm.dev))),
+            causes={str(cause): n for cause, n in count_causes(outcomes(self.bench, arm.dev)).items()},
         )
 
     def _record(

@@ -13,6 +13,7 @@ from ..core.config import apply_overrides, load_config, read_yaml, validate
 from ..core.errors import ConfigError
 from ..embeddings.encode import EmbedSection, SentenceTransformerSettings
 from ..embeddings.train import EmbedTrainSettings
+from ..eval.answers import ANSWER_METRICS
 from ..eval.data_settings import DataSettings
 from ..eval.judge import JudgeSettings
 from ..llm_ft.checks import CheckSettings
@@ -47,21 +48,21 @@ class PipelineConfig(Model):
 
     parse: ParseSettings = ParseSettings()
     """How files become text."""
-    chunk: ChunkSection = RecursiveSettings()
+    chunk: ChunkSection = RecursiveSettings()  # pyright: ignore[reportInvalidTypeForm]
     """How text is cut."""
-    context: ContextSection = NoneSettings()
+    context: ContextSection = NoneSettings()  # pyright: ignore[reportInvalidTypeForm]
     """What is embedded with a chunk."""
-    embed: EmbedSection = SentenceTransformerSettings()
+    embed: EmbedSection = SentenceTransformerSettings()  # pyright: ignore[reportInvalidTypeForm]
     """The embedding model."""
-    index: IndexSection = FlatIndexSettings()
+    index: IndexSection = FlatIndexSettings()  # pyright: ignore[reportInvalidTypeForm]
     """The vector index."""
     bm25: BM25Settings = BM25Settings()
     """Lexical search, used where `retrieve.mode` is bm25 or hybrid."""
     retrieve: RetrieveSettings = RetrieveSettings()
     """Search and fusion."""
-    rerank: RerankerSection = NoRerankerSettings()
+    rerank: RerankerSection = NoRerankerSettings()  # pyright: ignore[reportInvalidTypeForm]
     """A second, dearer look at the best hits."""
-    generate: GeneratorSection = ExtractiveSettings()
+    generate: GeneratorSection = ExtractiveSettings()  # pyright: ignore[reportInvalidTypeForm]
     """Who answers."""
 
 
@@ -115,8 +116,10 @@ class EmbeddingRungSettings(Model):
     train: EmbedTrainSettings = EmbedTrainSettings()
     """How it is trained."""
     dev_candidates: int = Field(default=20, ge=1)
-    """Chunks a dev question, as the incumbent ranks them, among which an epoch is scored, always with the evidence. More
-    is nearer to the whole corpus, and each epoch takes longer."""
+    """Chunks a dev question, as the incumbent ranks them, among which an epoch is scored, always with the evidence.
+    More is nearer to the whole corpus, and each epoch takes longer."""
+    fusion_weights: tuple[float, ...] = (0.3, 0.4, 0.5, 0.6, 0.7)
+    """Weights of dense that are tried on dev with the trained model where fusion is weighted; one search serves all."""
 
 
 class LLMRungSettings(Model):
@@ -184,12 +187,21 @@ class ExperimentConfig(Model):
             for n in ("hit", "evidence_recall", "ndcg", "token_recall", "token_precision", "token_iou")
         }
         known |= {f"evidence_recall@{b}c" for b in self.score.budgets} | {"mrr"}
+        answers: set[str] = {*ANSWER_METRICS}
+        computed = {"score.answer_metric": (self.score.answer_metric, answers)}
         for name, rung in (("retrieval", self.rungs.retrieval), ("embedding", self.rungs.embedding)):
-            if rung is not None and rung.metric not in known:
-                raise ValueError(
-                    f"rungs.{name}.metric '{rung.metric}' is not computed; score.ks and score.budgets give: "
-                    + ", ".join(sorted(known))
-                )
+            if rung is not None:
+                computed[f"rungs.{name}.metric"] = (rung.metric, known)
+        if self.rungs.llm is not None and self.rungs.llm.metric is not None:
+            computed["rungs.llm.metric"] = (self.rungs.llm.metric, known | answers)
+        for metric in self.gate.guardrails:
+            # RAGAS and judged metrics have a prefix; which of them are computed depends on the questions too.
+            if "/" not in metric:
+                computed[f"gate.guardrails.{metric}"] = (metric, known | answers)
+        for key, (metric, there) in computed.items():
+            if metric not in there:
+                shown = ", ".join(sorted(there))
+                raise ValueError(f"{key} '{metric}' is not computed (see score.ks and score.budgets); known: {shown}")
         return self
 
     def resources(self, base_dir: Path) -> Resources:

@@ -28,7 +28,7 @@ def diagnose(bench: Workbench, evaluation: Evaluation) -> Diagnosis:
     metric = bench.config.score.answer_metric
     closed = _counterfactual(bench, evaluation, "closed_book")
     gold = _counterfactual(bench, evaluation, "gold_context")
-    causes = dict(count_causes(outcomes(bench, evaluation)))
+    causes = {str(cause): count for cause, count in count_causes(outcomes(bench, evaluation)).items()}
     ceilings = (
         Ceiling(
             name="closed_book",
@@ -50,7 +50,7 @@ def diagnose(bench: Workbench, evaluation: Evaluation) -> Diagnosis:
     can_pay = {
         "retrieval": f"{lost} of {n} dev questions are lost before the LLM sees their evidence",
         "embedding": f"{missed} of {n} dev questions have evidence that is parsed but not in the context",
-        "llm": f"{wrong} of {n} dev questions are answered wrongly with the evidence present, or though nothing answers them",
+        "llm": f"{wrong} of {n} dev questions are answered wrongly with the evidence present, or without any",
     }
     return Diagnosis(causes=causes, ceilings=ceilings, can_pay=can_pay)
 

@@ -198,10 +198,12 @@ def decide(primary: Comparison, guardrails: Sequence[Comparison], settings: Gate
         reasons.insert(0, f"{where}: {seen}; no gain worth having ({settings.worthwhile:g} or more)")
     else:
         verdict = "inconclusive"
+        needed = primary.questions_needed or 0
+        # Questions of one document are no independent evidence: with few documents, more of them change little.
         more = (
-            f"; about {primary.questions_needed} test questions would settle a gain of this size"
-            if primary.questions_needed
-            else ""
+            f"; about {needed} test questions would settle a gain of this size"
+            if needed > primary.n
+            else f"; they ask about {primary.clusters} documents only: ask about more documents"
         )
         reasons.insert(0, f"{where}: {seen}; too few questions to tell{more}")
     return Decision(verdict=verdict, reasons=tuple(reasons), primary=primary, guardrails=tuple(guardrails))

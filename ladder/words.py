@@ -33,8 +33,8 @@ def next_step(final: ArmRecord, rungs: Sequence[RungRecord], target: float | Non
     if target is not None and estimate and estimate.low is not None and estimate.low >= target:
         return "The target is met: ship the adopted pipeline and watch its answers."
     if unclear:
-        needed = [r.decision.primary.questions_needed for r in unclear if r.decision.primary]
-        most = max((n for n in needed if n), default=None)
+        looks = [r.decision.primary for r in unclear if r.decision.primary]
+        most = max((c.questions_needed for c in looks if c.questions_needed and c.questions_needed > c.n), default=None)
         more = f" about {most} test questions would settle it" if most else " see its reasons"
         names = _and([RUNG_NAMES[r.name] for r in unclear])
         return f"Write more test questions: {names} could not be told from chance;{more}."

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import Annotated
 
 import typer
 
-from ...core.errors import RagladderError
+from ...core.errors import RagladderError, StageError
 from . import ask, check, climb, compare, data, doctor, eval, export, init, report, runs
 from .logs import third_party_logs
 
@@ -72,6 +73,13 @@ def main() -> None:
     except RagladderError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        advice = "free some space and run the same command again (what is finished is kept)"
+        print(f"error: the disk is full{where}; {advice}", file=sys.stderr)
+        sys.exit(StageError.exit_code)
     except SystemExit as end:
         if end.code == 130:  # typer's exit for Ctrl-C
             print("\nstopped; what is finished is kept: run the same command again to go on", file=sys.stderr)

@@ -72,7 +72,10 @@ def read_run(run_dir: Path) -> RunFolder:
         raise DataError(f"{run_dir}: no such run folder; `ragladder climb` writes one")
     path = run_dir / "ladder.json"
     if not path.is_file():
-        raise DataError(f"{run_dir}: not a run folder, ladder.json is not there; name the folder of one run")
+        raise DataError(
+            f"{run_dir}: ladder.json is not there: the run is not finished (its climb command resumes it), "
+            "or this is no run folder"
+        )
     scores = _columns(run_dir / "scores.parquet", SCORE_COLUMNS)
     trials = _columns(run_dir / "trials.parquet", ("trial", "axis", "value"))
     return RunFolder(

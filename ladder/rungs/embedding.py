@@ -71,8 +71,33 @@ def propose_embedding(context: RungContext, settings: EmbeddingRungSettings) -> 
             f"no trained model beats the base on dev ({settings.metric} {result['base_score']:.4f})",
             details=details,
         )
+    candidate, weights = _reweighed(bench, with_changes(incumbent, {"embed.model": model}), settings)
+    if weights:
+        details["fusion_weights"] = weights
     how = f"the mixture with {result['alpha']:g} of the weights of epoch {result['best_epoch']}, best on dev"
-    return Proposal(with_changes(incumbent, {"embed.model": model}), settings.metric, how, details=details)
+    return Proposal(candidate, settings.metric, how, details=details)
+
+
+def _reweighed(
+    bench: Workbench, pipeline: PipelineConfig, settings: EmbeddingRungSettings
+) -> tuple[PipelineConfig, dict[str, float]]:
+    """The pipeline with the fusion weight that is best on dev: a better embedder deserves another share.
+
+    Costs one search; ties go to the present weight.
+    """
+    retrieve = pipeline.retrieve
+    if retrieve.mode != "hybrid" or retrieve.fusion != "weighted":
+        return pipeline, {}
+    questions = bench.split("dev")
+    best, best_value, tried = pipeline, -1.0, {}
+    for weight in dict.fromkeys((retrieve.weight, *settings.fusion_weights)):
+        candidate = with_changes(pipeline, {"retrieve.weight": weight})
+        scores = bench.retrieval_scores(candidate, questions, bench.retrieve(candidate, questions))
+        values = [s.value for s in scores if s.metric == settings.metric and s.value is not None]
+        tried[f"{weight:g}"] = round(float(np.mean(values)), 4)
+        if tried[f"{weight:g}"] > best_value:
+            best, best_value = candidate, tried[f"{weight:g}"]
+    return best, tried
 
 
 def _corpus(

@@ -14,7 +14,11 @@ from typing import Any
 import pytest
 import yaml
 
-DEVICES = "kettle lantern pump drone scale printer gate heater camera loom mixer radio".split()
+DEVICES = (
+    ("kettle", "lantern", "pump")  # train
+    + ("drone", "scale", "printer")  # dev
+    + ("gate", "heater", "camera", "loom", "mixer", "radio")  # test
+)
 SUFFIXES = (".md", ".html", ".txt")
 PARTS = ("filter", "battery", "switch", "cable")
 COLOURS = ("red", "green", "blue", "amber", "white")
@@ -103,9 +107,7 @@ def document(suffix: str, device: str, sentences: Sequence[str]) -> str:
         body = "".join(f"<h2>{h}</h2><p>{s} {filler}</p>" for h, s in zip(headings, sentences, strict=True))
         return f"<html><head><title>{title}</title></head><body><h1>{title}</h1>{body}</body></html>"
     mark = "#" if suffix == ".md" else ""
-    body = "\n".join(
-        f"{mark * 2} {h}\n\n{s} {filler}\n".lstrip() for h, s in zip(headings, sentences, strict=True)
-    )
+    body = "\n".join(f"{mark * 2} {h}\n\n{s} {filler}\n".lstrip() for h, s in zip(headings, sentences, strict=True))
     return f"{mark} {title}\n\n{body}".lstrip()
 
 
@@ -133,7 +135,12 @@ def write_data(root: Path) -> None:
             )
     for split in ("train", "dev", "test"):
         rows.append(
-            {"id": f"no-{split}", "question": f"Who owns the {split} yacht?", "answer": "Not documented", "split": split}
+            {
+                "id": f"no-{split}",
+                "question": f"Who owns the {split} yacht?",
+                "answer": "Not documented",
+                "split": split,
+            }
         )
     (root / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
@@ -189,7 +196,9 @@ def tiny_embedder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tokenizer = BertTokenizerFast(vocab={token: n for n, token in enumerate(tokens)}, model_max_length=64)
         tokenizer.save_pretrained(root / "bert")
         sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
-        BertModel(BertConfig(vocab_size=len(tokens), max_position_embeddings=64, **sizes)).save_pretrained(root / "bert")
+        BertModel(BertConfig(vocab_size=len(tokens), max_position_embeddings=64, **sizes)).save_pretrained(
+            root / "bert"
+        )
         modules = [Transformer(str(root / "bert")), Pooling(32, "mean"), Normalize()]
         SentenceTransformer(modules=modules, device="cpu").save_pretrained(str(root / "st"), create_model_card=False)
     return root / "st"
@@ -246,9 +255,32 @@ def workspace(tmp_path: Path, tiny_embedder: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.fixture
+def words(workspace: Workspace) -> Workspace:
+    """A fresh workspace that searches words only: no vectors, no threads, climbed in half a second."""
+    settings = workspace.settings()
+    # At this size headings are chunks of their own and rank above their sections: there is something to win.
+    settings["pipeline"] |= {
+        "retrieve": {"mode": "bm25", "top_k": 1, "fetch_k": 10},
+        "chunk": {"kind": "section", "size": 32},
+    }
+    settings["rungs"]["retrieval"]["space"] = {
+        "chunk": [{"kind": "section", "size": 96}, {"kind": "sentence", "size": 96, "overlap": 0}],
+        "context": ["heading"],
+        "retrieve.top_k": [2, 3],
+    }
+    workspace.write(settings)
+    return workspace
+
+
+@pytest.fixture
 def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
     """Runs a command in this process, through the entry point: `cli("climb", path, "--json")`."""
     from ragladder.ladder.cli import main
+
+    # `main` sets them for its process; here they are to be as before afterwards.
+    for name, value in (("RAGAS_DO_NOT_TRACK", "true"), ("HF_HUB_DISABLE_TELEMETRY", "1")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
 
     def run(*arguments: object) -> Ran:
         monkeypatch.setattr(sys, "argv", ["ragladder", *map(str, arguments)])
@@ -322,11 +354,11 @@ def three_rungs(embedder: Path, llm: Path) -> dict[str, Any]:
     }
     settings["rungs"]["embedding"] = {
         "metric": "ndcg@5",
-        "train": {"epochs": 1, "batch_size": 8, "learning_rate": 1e-3, "wise_ft": [], "dtype": "fp32"},
+        "train": {"epochs": 2, "batch_size": 12, "learning_rate": 3e-3, "wise_ft": [], "dtype": "fp32"},
     }
     settings["rungs"]["llm"] = {
         "data": {"copies": 1, "top_k": 2},
-        "train": {"epochs": 2, "max_length": 480, "learning_rate": 2e-2, "rank": 8, "dtype": "float32"},
+        "train": {"epochs": 1, "max_length": 480, "learning_rate": 2e-2, "rank": 8, "dtype": "float32"},
     }
     return settings
 

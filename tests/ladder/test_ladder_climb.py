@@ -24,19 +24,6 @@ from ragladder.ladder.workbench import Workbench
 Comparable = Callable[[Any, dict[str, Any]], dict[str, Any]]
 
 
-def words_only(settings: dict[str, Any]) -> dict[str, Any]:
-    """The config without vectors: no model, no threads, a climb of a second."""
-    words = {"mode": "bm25", "top_k": 1, "fetch_k": 10}
-    # At this size headings are chunks of their own and rank above their sections: there is something to win.
-    settings["pipeline"] |= {"retrieve": words, "chunk": {"kind": "section", "size": 32}}
-    settings["rungs"]["retrieval"]["space"] = {
-        "chunk": [{"kind": "section", "size": 96}, {"kind": "sentence", "size": 96, "overlap": 0}],
-        "context": ["heading"],
-        "retrieve.top_k": [2, 3],
-    }
-    return settings
-
-
 # --- what a climb leaves --------------------------------------------------------------------------------------------
 
 
@@ -70,6 +57,7 @@ def test_ladder_json_is_a_record_whose_every_decision_has_a_reason(all_rungs_onc
     record = LadderRecord.model_validate_json(text)
     assert record.status == "finished"
     assert [rung.name for rung in record.rungs] == ["retrieval", "embedding", "llm"]
+    assert [rung.candidate is not None for rung in record.rungs] == [True, True, False]
     for rung in record.rungs:
         assert rung.decision.reasons
         assert all(reason.strip() for reason in rung.decision.reasons)
@@ -167,7 +155,7 @@ def test_the_device_and_the_workers_are_no_part_of_the_result(climbed: Any, comp
 
 
 def _climb_and_kill(config: Path, enough: Callable[[], bool]) -> bool:
-    """Climbs in a child process, which is killed with signal 9 as soon as enough is done; False where it ended first."""
+    """Climbs in a child process, which is killed with signal 9 once enough is done; False where it ended first."""
     child = os.fork()
     if child == 0:
         try:
@@ -187,14 +175,13 @@ def _climb_and_kill(config: Path, enough: Callable[[], bool]) -> bool:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # Python 3.12 on; nothing here starts threads
 def test_a_climb_killed_again_and_again_ends_the_same(
-    workspace: Any, make_workspace: Callable[..., Any], tmp_path: Path, comparable: Comparable
+    words: Any, make_workspace: Callable[..., Any], tmp_path: Path, comparable: Comparable
 ) -> None:
-    settings = words_only(workspace.settings())
-    whole = make_workspace(tmp_path / "whole", settings)
+    whole = words
     climb(whole.config)
     total = len(whole.stages())
     assert whole.ladder()["rungs"][0]["decision"]["primary"], "the rung must have something to lose"
-    killed = make_workspace(tmp_path / "killed", settings)
+    killed = make_workspace(tmp_path / "killed", whole.settings())
     kills = [
         _climb_and_kill(killed.config, lambda target=target: len(killed.stages()) >= target)
         for target in (1, 3, total // 2, total - 3, total - 1)
@@ -253,7 +240,7 @@ def test_a_used_up_budget_exits_with_5_and_can_be_resumed(
 # --- when test is looked at -------------------------------------------------------------------------------------------
 
 
-def test_test_is_not_looked_at_for_a_rung_without_candidate(workspace: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_test_is_not_looked_at_for_a_rung_without_candidate(words: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     import pyarrow.parquet as pq
 
     looks: list[tuple[str, str]] = []
@@ -264,25 +251,38 @@ def test_test_is_not_looked_at_for_a_rung_without_candidate(workspace: Any, monk
         return evaluate(self, pipeline, split, *rest, **more)
 
     monkeypatch.setattr(Workbench, "evaluate", watched)
-    settings = words_only(workspace.settings())
+    settings = words.settings()
     settings["rungs"]["retrieval"]["space"] = {"retrieve.fetch_k": [8, 9]}
-    workspace.write(settings)
-    record = climb(workspace.config)
+    words.write(settings)
+    record = climb(words.config)
     rung = record.rungs[0]
     assert (rung.decision.verdict, rung.candidate, rung.decision.primary) == ("reject", None, None)
     assert rung.details["trials"] >= 2
     assert [split for split, _ in looks].count("test") == 1
-    rows = pq.read_table(workspace.runs()[-1] / "scores.parquet").to_pylist()
+    rows = pq.read_table(words.runs()[-1] / "scores.parquet").to_pylist()
     assert {row["arm"] for row in rows if row["split"] == "test"} == {"baseline"}
 
 
-def test_a_met_target_stops_the_climb_and_exits_with_0(workspace: Any, cli: Callable[..., Any]) -> None:
-    settings = words_only(workspace.settings())
+def test_a_met_target_stops_the_climb_and_exits_with_0(words: Any, cli: Callable[..., Any]) -> None:
+    settings = words.settings()
     settings["gate"]["target"] = 0.01
     settings["pipeline"]["chunk"]["size"] = 96
-    workspace.write(settings)
-    ran = cli("climb", workspace.config, "--json")
+    words.write(settings)
+    ran = cli("climb", words.config, "--json")
     assert ran.code == 0
     ladder = json.loads(ran.out)
     assert [rung["decision"]["verdict"] for rung in ladder["rungs"]] == ["stop", "stop", "stop"]
     assert "target" in ladder["summary"]
+
+
+def test_a_gain_on_two_documents_is_not_settled_by_fewer_questions(words: Any, cli: Callable[..., Any]) -> None:
+    words.write_rows([row for row in words.rows() if row["split"] != "test" or row["id"].startswith(("q6", "q7"))])
+    ladder = json.loads(cli("climb", words.config, "--json").out)
+    decision = ladder["rungs"][0]["decision"]
+    assert (decision["verdict"], decision["primary"]["n"], decision["primary"]["clusters"]) == ("inconclusive", 8, 2)
+    assert "2 documents only" in decision["reasons"][0]
+    told = [
+        int(number)
+        for number in re.findall(r"about (\d+) test questions", decision["reasons"][0] + ladder["next_step"])
+    ]
+    assert all(number > 8 for number in told)

@@ -35,7 +35,7 @@ def folder(tmp_path: Path) -> Path:
     (folder / "deep" / "c.csv").write_text("x,y\n1,2\n")
     (folder / "empty.md").write_text("")
     (folder / "bad.pdf").write_text("no pdf")
-    (folder / "table.xlsx").write_text("not read")
+    (folder / "table.rtf").write_text("not read")
     (folder / ".hidden.md").write_text("hidden")
     return folder
 
@@ -57,9 +57,9 @@ def test_documents_and_failures_are_sorted_and_nothing_is_dropped(folder: Path, 
         ("HW-2_b.md", "HW-2"),
         ("deep/c.csv", "deep/c.csv"),
     ]
-    assert [failure.doc_id for failure in corpus.failures] == ["bad.pdf", "empty.md", "table.xlsx"]
+    assert [failure.doc_id for failure in corpus.failures] == ["bad.pdf", "empty.md", "table.rtf"]
     reasons = [failure.reason for failure in corpus.failures]
-    assert "not a PDF" in reasons[0] and "empty" in reasons[1] and "'.xlsx' are not read" in reasons[2]
+    assert "not a PDF" in reasons[0] and "empty" in reasons[1] and "'.rtf' are not read" in reasons[2]
 
 
 def test_more_workers_give_the_same_corpus(folder: Path, tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_a_changed_file_redoes_one_parse(folder: Path, resources: Resources) -> 
 
 def test_strict_lists_every_bad_file(folder: Path, resources: Resources) -> None:
     with pytest.raises(
-        DataError, match=r"3 of 6 files cannot be read:\n  bad\.pdf: .*\n  empty\.md: .*\n  table\.xlsx"
+        DataError, match=r"3 of 6 files cannot be read:\n  bad\.pdf: .*\n  empty\.md: .*\n  table\.rtf"
     ):
         parse_corpus(folder, ParseSettings(strict=True), resources)
 
@@ -156,7 +156,7 @@ def test_identity_changes_with_files_and_with_parsers_in_use(folder: Path, resou
     settings = ParseSettings()
     before = corpus_identity(folder, settings, resources)
     json.dumps(before)
-    assert set(before["files"]) == {"HW-1_a.txt", "HW-2_b.md", "bad.pdf", "deep/c.csv", "empty.md", "table.xlsx"}
+    assert set(before["files"]) == {"HW-1_a.txt", "HW-2_b.md", "bad.pdf", "deep/c.csv", "empty.md", "table.rtf"}
     assert corpus_identity(folder, ParseSettings.model_validate({"html": "plain"}), resources) == before, "no HTML here"
     assert corpus_identity(folder, ParseSettings.model_validate({"pdf": "pypdf"}), resources) != before
     assert corpus_identity(folder, ParseSettings(ref_pattern="(x)"), resources) != before
