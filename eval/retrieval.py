@@ -168,6 +168,20 @@ def _precision_omega(spans: Sequence[GoldSpan], by_document: Mapping[str, list[C
         for chunk in members[: bisect_left(members, span.end, key=lambda c: c.start)]:
             if chunk.end > span.start:
                 touching[chunk.id] = chunk
-    if not touching:
-        return 0.0
-    return _token_values([s for s in spans if s.found], list(touching.values()))[1]
+    # As in Chroma's code: text that two chunks share counts once, evidence outside of all chunks counts against it.
+    taken: dict[str, list[Interval]] = defaultdict(list)
+    for chunk in touching.values():
+        taken[chunk.doc_id].append((chunk.start, chunk.end))
+    gold: dict[str, list[Interval]] = defaultdict(list)
+    for span in spans:
+        if span.found:
+            gold[span.doc_id].append((span.start, span.end))
+    length = _length(gold)
+    whole = _length({doc_id: [*taken[doc_id], *gold[doc_id]] for doc_id in {*taken, *gold}})
+    common = _length(taken) + length - whole
+    return common / (whole + sum(max(1, span.length) for span in spans if not span.found))
+
+
+def _length(intervals: Mapping[str, Sequence[Interval]]) -> int:
+    """Characters that intervals cover together, by document."""
+    return sum(end - start for parts in intervals.values() for start, end in _union(parts))

@@ -41,12 +41,17 @@ def climb(path: str | Path, overrides: Sequence[str] = (), reporter: Reporter | 
         reporter: Where progress goes; quiet by default.
 
     Returns:
-        What `ladder.json` holds; the run folder has the rest.
+        What `ladder.json` holds; the run folder has the rest, `report.html` too.
 
     Raises:
         RagladderError: Whatever stopped it; what is finished is kept.
     """
-    return prepare(path, overrides, reporter or Reporter(quiet=True)).run()
+    from .report import build_report
+
+    ready = prepare(path, overrides, reporter or Reporter(quiet=True))
+    record = ready.run()
+    build_report(ready.bench.resources.cache_dir / "runs" / record.run_id)
+    return record
 
 
 def prepare(path: str | Path, overrides: Sequence[str], reporter: Reporter) -> Climb:

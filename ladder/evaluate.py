@@ -10,6 +10,7 @@ from ..core.progress import Reporter
 from ..core.types import Split
 from ..eval.questions import load_questions
 from .config import load_experiment
+from .published import PublishedCell, compare_published
 from .records import EstimateRecord
 from .scoring import clusters, estimates
 from .workbench import Workbench
@@ -32,6 +33,8 @@ class EvalResult(Model):
     """Documents that could not be parsed: why."""
     scores: dict[str, EstimateRecord]
     """Metric: mean, 95% interval, n_ok of n."""
+    published: tuple[PublishedCell, ...] = ()
+    """Published figures and ours, where the config names some."""
 
 
 def evaluate_config(path: Path, split: Split, overrides: Sequence[str], reporter: Reporter) -> EvalResult:
@@ -59,4 +62,5 @@ def evaluate_config(path: Path, split: Split, overrides: Sequence[str], reporter
         documents=len(corpus.documents),
         failures={failure.doc_id: failure.reason for failure in corpus.failures},
         scores=estimates(evaluation.scores, clusters(evaluation.questions), config.seed),
+        published=compare_published(bench, config.published, split) if config.published else (),
     )

@@ -15,6 +15,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from ..core.cache import digest
 from ..core.components import Model, Resources
 from ..core.config import load_config, to_yaml
 from ..core.devices import locate_model, resolve_device
@@ -25,6 +26,7 @@ from ..rag.context import embedding_texts
 from ..rag.index import BM25Index
 from ..rag.pipeline import Pipeline
 from .config import ExperimentConfig, PipelineConfig, load_experiment
+from .runs import load_ladder
 from .workbench import Workbench
 
 __all__ = ["export_run", "load", "pipeline_of_run"]
@@ -92,7 +94,7 @@ def pipeline_of_run(run: Path) -> Pipeline:
     """The pipeline that a run ended with, from the store that the run wrote to.
 
     Raises:
-        DataError: The run is not finished.
+        DataError: The run is not finished, or its documents have changed since.
     """
     bench = _bench_of_run(run)
     return _assemble(bench, bench.config.pipeline)
@@ -102,7 +104,7 @@ def export_run(run: Path, folder: Path) -> None:
     """Writes the pipeline that a run ended with into a new folder; the folder is there whole or not at all.
 
     Raises:
-        DataError: The folder is there already, or the run is not finished.
+        DataError: The folder is there already, the run is not finished, or its documents have changed since.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(f"{folder} is there already and not empty; name a new folder")
@@ -135,7 +137,13 @@ def _bench_of_run(run: Path) -> Workbench:
     config: ExperimentConfig = load_experiment(run / "best.yaml")
     # A run lies in <cache>/runs/<id>: its stages are beside it, wherever the folder was moved to.
     runtime = config.runtime.model_copy(update={"cache_dir": str(run.absolute().parent.parent)})
-    return Workbench(config.model_copy(update={"runtime": runtime}), run.absolute(), (), Reporter(quiet=True))
+    bench = Workbench(config.model_copy(update={"runtime": runtime}), run.absolute(), (), Reporter(quiet=True))
+    if digest(bench.corpus_identity(config.pipeline)["files"]) != load_ladder(run).data.documents_sha256:
+        raise DataError(
+            f"the documents in {config.data.documents} have changed since {run.name}: its pipeline would not be the one that "
+            "was scored; climb again, or bring the documents back"
+        )
+    return bench
 
 
 def _assemble(bench: Workbench, settings: PipelineConfig) -> Pipeline:

@@ -370,7 +370,8 @@ class Workbench:
         gold = self.get(self.gold_stage(pipeline))
         hits = [[hit.chunk for hit in found] for found in retrieved.candidates]
         score = self.config.score
-        return retrieval_scores(questions, hits, gold, score.ks, budgets=score.budgets)
+        chunks = self.get(self.chunks_stage(pipeline)) if score.precision_omega else None
+        return retrieval_scores(questions, hits, gold, score.ks, chunks, score.budgets)
 
     def answer_scores(self, questions: Sequence[Question], answers: Sequence[Answer]) -> list[Score]:
         """Answer metrics that need no LLM."""

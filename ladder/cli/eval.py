@@ -33,6 +33,11 @@ def evaluate(
         shown = "no value" if score.mean is None else f"{score.mean:8.4f}"
         interval = "" if score.low is None or score.high is None else f"  [{score.low:.4f}, {score.high:.4f}]"
         print(f"  {metric:{width}}  {shown}{interval}  {score.n_ok}/{score.n}")
+    if result.published:
+        from ..published import published_lines
+
+        print("\n".join(["", *published_lines(result.published)]))
+        return
     if split == "test":
         print("note: choose nothing by these figures, or the gate's promise is void; choose on dev")
     else:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import ragladder
+import yaml
 
 Cli = Callable[..., Any]
 CACHE = ("--cache-dir", "cache")
@@ -189,3 +190,16 @@ def test_the_python_functions_are_the_commands(climbed: Any, cli: Cli, comparabl
     assert set(ragladder.__all__) >= {"climb", "load", "__version__"}
     with pytest.raises(AttributeError, match="no attribute 'clim'"):
         ragladder.clim  # noqa: B018
+
+
+@pytest.mark.parametrize("command", ["ask", "export"])
+def test_documents_that_changed_since_the_run_are_not_used_in_silence(climbed: Any, cli: Cli, command: str) -> None:
+    best = climbed.runs()[0] / "best.yaml"
+    config = yaml.safe_load(best.read_text())
+    config["data"]["documents"] = str(climbed.docs)  # of this copy of the workspace, not of the first one
+    best.write_text(yaml.safe_dump(config))
+    some = next(climbed.docs.iterdir())
+    some.write_text(some.read_text() + "\nA sentence that the run did not see.\n")
+    ran = cli(command, "latest", "a question" if command == "ask" else "out", "--cache-dir", climbed.cache)
+    assert ran.code == 3 and "have changed since" in ran.err
+    assert not (climbed.root / "out").exists()
