@@ -4,6 +4,7 @@
     pipeline.yaml      settings; model paths start from this folder
     chunks.parquet     what is searched
     index/, bm25/      of the chunks
+    documents/         where a chunker's larger stretches are read from; else not there
     models/            embedding model, LLM, adapter, reranker: those that were folders
     README.md          how to load it
 """
@@ -24,6 +25,7 @@ from ..core.progress import Reporter
 from ..rag.chunk import load_chunks, save_chunks
 from ..rag.context import embedding_texts
 from ..rag.index import BM25Index
+from ..rag.parse import ParsedCorpus, load_documents, save_documents
 from ..rag.pipeline import Pipeline
 from .config import ExperimentConfig, PipelineConfig, load_experiment
 from .runs import load_ladder
@@ -79,6 +81,7 @@ def load(folder: str | Path, device: str = "auto") -> Pipeline:
     cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "ragladder"
     resources = Resources(device=resolve_device(device), base_dir=folder.absolute(), cache_dir=cache)
     dense, words = settings.retrieve.channels
+    documents = folder / "documents"
     return Pipeline(
         chunks=load_chunks(folder / "chunks.parquet"),
         settings=settings.retrieve,
@@ -87,6 +90,8 @@ def load(folder: str | Path, device: str = "auto") -> Pipeline:
         bm25=BM25Index.load(folder / "bm25") if words else None,
         reranker=None if settings.rerank.kind == "none" else settings.rerank.build(resources),
         generator=settings.generate.build(resources),
+        chunker=settings.chunk.build(resources) if documents.is_dir() else None,
+        documents={d.id: d for d in load_documents(documents).documents} if documents.is_dir() else {},
     )
 
 
@@ -121,6 +126,8 @@ def export_run(run: Path, folder: Path) -> None:
             index.save(temporary / "index")
         if pipeline.bm25 is not None:
             pipeline.bm25.save(temporary / "bm25")
+        if pipeline.documents:
+            save_documents(temporary / "documents", ParsedCorpus(tuple(pipeline.documents.values())))
         exported = ExportedPipeline(run_id=run.name, pipeline=_with_models(settings, bench.resources, temporary))
         (temporary / "pipeline.yaml").write_text(to_yaml(exported), encoding="utf-8")
         (temporary / "README.md").write_text(_README.format(run=run.name, folder=folder.name), encoding="utf-8")
@@ -140,8 +147,8 @@ def _bench_of_run(run: Path) -> Workbench:
     bench = Workbench(config.model_copy(update={"runtime": runtime}), run.absolute(), (), Reporter(quiet=True))
     if digest(bench.corpus_identity(config.pipeline)["files"]) != load_ladder(run).data.documents_sha256:
         raise DataError(
-            f"the documents in {config.data.documents} have changed since {run.name}: its pipeline would not be the one that "
-            "was scored; climb again, or bring the documents back"
+            f"the documents in {config.data.documents} have changed since {run.name}: its pipeline would not be the "
+            "one that was scored; climb again, or bring the documents back"
         )
     return bench
 
@@ -149,6 +156,8 @@ def _bench_of_run(run: Path) -> Workbench:
 def _assemble(bench: Workbench, settings: PipelineConfig) -> Pipeline:
     dense, words = settings.retrieve.channels
     chunks = bench.get(bench.chunks_stage(settings))
+    chunker = bench.component(settings.chunk)
+    merges = hasattr(chunker, "family")
     index = bm25 = None
     if dense:
         index = settings.index.build(bench.resources)
@@ -164,6 +173,8 @@ def _assemble(bench: Workbench, settings: PipelineConfig) -> Pipeline:
         bm25=bm25,
         reranker=None if settings.rerank.kind == "none" else bench.component(settings.rerank),
         generator=bench.component(settings.generate),
+        chunker=chunker,
+        documents={d.id: d for d in bench.get(bench.documents_stage(settings)).documents} if merges else {},
     )
 
 

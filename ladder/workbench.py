@@ -26,7 +26,7 @@ from ..eval.answers import answer_scores
 from ..eval.gold import GoldSpan, locate
 from ..eval.questions import by_split
 from ..eval.retrieval import retrieval_scores
-from ..rag.chunk import chunk_corpus, load_chunks, save_chunks
+from ..rag.chunk import chunk_corpus, load_chunks, merge_hits, save_chunks
 from ..rag.context import embedding_texts
 from ..rag.generate import LLMGeneratorSettings
 from ..rag.parse import ParsedCorpus, corpus_identity, load_documents, parse_corpus, save_documents
@@ -281,6 +281,10 @@ class Workbench:
                 for hits, ranking in zip(candidates, order, strict=True)
             ]
             seconds += self.store.record(stage).seconds
+        chunker = self.component(pipeline.chunk)
+        if hasattr(chunker, "family"):
+            documents = {document.id: document for document in self.get(self.documents_stage(pipeline)).documents}
+            candidates = merge_hits(candidates, chunker, documents, pipeline.retrieve.top_k)
         return Retrieved(candidates, [hits[: pipeline.retrieve.top_k] for hits in candidates], seconds)
 
     def _rerank_stage(

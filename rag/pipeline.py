@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from ..core.errors import ConfigError
-from ..core.types import Answer, Chunk, Embedder, Generator, Hit, Index, Question, Reranker
+from ..core.types import Answer, Chunk, Document, Embedder, Generator, Hit, Index, Question, Reranker
+from .chunk import merge_hits
 from .index import BM25Index
 from .retrieve import Candidates, RetrieveSettings, document_codes, fuse, search, to_hits
 
@@ -28,6 +29,8 @@ class Pipeline:
         bm25: Of the chunks' texts; None where only vectors are searched.
         reranker: Sorts hits anew; None keeps the order of retrieval.
         generator: Answers; None where only retrieval is wanted.
+        chunker: Made the chunks; needed where larger stretches are read than are searched (`merge_hits`).
+        documents: Texts of those stretches, by id.
 
     Raises:
         ConfigError: The settings' mode needs a part that is not there.
@@ -40,6 +43,8 @@ class Pipeline:
     bm25: BM25Index | None = None
     reranker: Reranker | None = None
     generator: Generator | None = None
+    chunker: Any = None
+    documents: Mapping[str, Document] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Checks that the parts fit the mode."""
@@ -67,14 +72,17 @@ class Pipeline:
         """
         if not queries:
             return []
-        limit = self.settings.top_k
+        merges = hasattr(self.chunker, "family")
+        limit = self.settings.fetch_k if merges else self.settings.top_k
         if self.reranker is not None:
             limit = max(limit, getattr(self.reranker, "depth", self.settings.fetch_k))
         scores, positions = fuse(self.candidates(queries), self.settings, self._documents(), limit)
         hits = to_hits(scores, positions, self.chunks)
         if self.reranker is not None:
-            hits = [row[: self.settings.top_k] for row in self.reranker.rerank(queries, hits)]
-        return hits
+            hits = self.reranker.rerank(queries, hits)
+        if merges:
+            hits = merge_hits(hits, self.chunker, self.documents, self.settings.top_k)
+        return [list(row[: self.settings.top_k]) for row in hits]
 
     def answer(self, questions: Sequence[Question]) -> list[Answer]:
         """Retrieves for each question and answers it, one answer a question, in order.

@@ -158,7 +158,8 @@ def _pool(
 ) -> list[int]:
     place = {chunk.id: position for position, chunk in enumerate(chunks)}
     hits = bench.retrieve(pipeline, questions)
-    pool = {place[hit.chunk.id] for row in hits.candidates for hit in row[:each]}
+    # A stretch that is read in place of its chunks is no chunk itself; its evidence comes in below.
+    pool = {place[hit.chunk.id] for row in hits.candidates for hit in row[:each] if hit.chunk.id in place}
     spans = [s for q in questions for s in bench.get(bench.gold_stage(pipeline))[q.id] if s.found]
     wanted = {span.doc_id for span in spans}
     for position, chunk in enumerate(chunks):

@@ -1,13 +1,18 @@
 """Chunkers: how a document is cut into what is embedded and retrieved.
 
-    token      windows of a fixed number of tokens
-    sentence   whole sentences
-    recursive  paragraphs, else lines, else words
-    section    never across a heading, tables by rows
-    document   the whole document
+    token             windows of a fixed number of tokens
+    sentence          whole sentences
+    recursive         paragraphs, else lines, else words
+    section           never across a heading, tables by rows
+    semantic          cut where neighbouring sentences are least alike
+    cluster_semantic  small pieces joined so that what is alike stands together
+    sentence_window   a sentence is found, its neighbours are read too
+    hierarchical      a small chunk is found, the larger one round it is read
+    document          the whole document
 
 All give exact offsets (`document.text[chunk.start:chunk.end] == chunk.text`), keep every visible character, and take
-white space off the ends of a chunk.
+white space off the ends of a chunk. What `sentence_window` and `hierarchical` read in place of what was found is worked
+out by `merge_hits` (merge.py).
 """
 
 from __future__ import annotations
@@ -20,26 +25,46 @@ from typing import Any
 from ...core.components import component_section
 from ...core.errors import DataError, StageError
 from ...core.types import Chunk, Chunker, Document
+from .cluster import ClusterSemanticSettings
 from .document import DocumentSettings
+from .hierarchical import HierarchicalSettings
+from .merge import merge_hits
 from .recursive import RecursiveSettings
 from .section import SectionSettings
+from .semantic import SemanticSettings
 from .sentence import SentenceSettings
 from .token import TokenSettings
+from .window import SentenceWindowSettings
 
 __all__ = [
     "CHUNKERS",
     "ChunkSection",
+    "ClusterSemanticSettings",
     "DocumentSettings",
+    "HierarchicalSettings",
     "RecursiveSettings",
     "SectionSettings",
+    "SemanticSettings",
     "SentenceSettings",
+    "SentenceWindowSettings",
     "TokenSettings",
     "chunk_corpus",
     "load_chunks",
+    "merge_hits",
     "save_chunks",
 ]
 
-CHUNKERS = (TokenSettings, SentenceSettings, RecursiveSettings, SectionSettings, DocumentSettings)
+CHUNKERS = (
+    TokenSettings,
+    SentenceSettings,
+    RecursiveSettings,
+    SectionSettings,
+    SemanticSettings,
+    ClusterSemanticSettings,
+    SentenceWindowSettings,
+    HierarchicalSettings,
+    DocumentSettings,
+)
 """Settings of the built-in chunkers."""
 
 ChunkSection = component_section("chunker", *CHUNKERS)
@@ -49,9 +74,14 @@ ChunkSection = component_section("chunker", *CHUNKERS)
 def chunk_corpus(documents: Iterable[Document], chunker: Chunker) -> list[Chunk]:
     """Chunks of all documents, in their order and by start.
 
+    A chunker with a method `prepare(documents)` is shown all of them first, to encode what it needs at once.
+
     Raises:
         StageError: The chunker gave a chunk whose text is not at its offsets, or which is there twice.
     """
+    documents = list(documents)
+    if hasattr(chunker, "prepare"):
+        chunker.prepare(documents)  # type: ignore[attr-defined]
     chunks: list[Chunk] = []
     seen: set[str] = set()
     name = type(chunker).__name__

@@ -1,11 +1,15 @@
 """Parsers: files to documents with Markdown-like text, sections and pages.
 
-    markdown  structural, plain
-    html      structural, trafilatura, plain
-    pdf       pdfplumber, pypdf, pypdfium2
-    docx      structural, plain
-    csv       table, records
-    text      text
+    markdown    structural, plain
+    html        structural, trafilatura, plain, docling
+    pdf         pdfplumber, pypdf, pypdfium2, docling
+    docx        structural, plain, docling
+    pptx        structural, plain, docling
+    xlsx        table, records, docling
+    csv         table, records
+    json_file   records, documents
+    json_lines  documents, records
+    text        text
 
 `settings.py` holds the config section, `corpus.py` reads a folder, `_pool.py` runs parsers in processes that can be
 stopped.
@@ -13,14 +17,8 @@ stopped.
 
 from __future__ import annotations
 
-from .corpus import (
-    ParsedCorpus,
-    ParseFailure,
-    corpus_identity,
-    load_documents,
-    parse_corpus,
-    save_documents,
-)
+from ._saved import ParsedCorpus, ParseFailure, load_documents, save_documents
+from .corpus import corpus_identity, parse_corpus
 from .settings import FORMATS, PARSERS, ParseSettings, parser_settings
 
 __all__ = [

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, ClassVar
 
 from ...core.components import Resources, Settings
-from ...core.errors import DataError
+from ...core.errors import DataError, MissingExtra
 from ...core.types import Document, Section
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "make_document",
     "markdown_table",
     "read_text",
+    "record_blocks",
     "sections_of",
     "squeeze",
 ]
@@ -39,8 +40,22 @@ class ParserSettings(Settings):
     libraries: ClassVar[tuple[str, ...]] = ()
 
     def identity(self, resources: Resources) -> dict[str, Any]:
-        """Settings, own version, and the versions of the libraries."""
-        return {**super().identity(resources), "libraries": {name: version(name) for name in self.libraries}}
+        """Settings, own version, and the versions of the libraries.
+
+        Raises:
+            MissingExtra: A library is not installed.
+        """
+        return {**super().identity(resources), "libraries": {name: _version(name) for name in self.libraries}}
+
+
+def _version(library: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        raise MissingExtra(
+            f"the package '{library}' is needed for files of this kind: pip install {library}, "
+            "or leave them out by parse.include"
+        ) from None
 
 
 class TextBuilder:
@@ -110,8 +125,7 @@ def make_document(
     """
     if not text.strip():
         raise DataError("there is no text in it")
-    name = Path(doc_id).stem.replace("_", " ")
-    title = headings[0][2] if headings else squeeze(title) or name
+    title = headings[0][2] if headings else squeeze(title) or Path(doc_id).stem.replace("_", " ")
     return Document(doc_id, text, title, doc_id, sections_of(headings, len(text)), pages, dict(metadata or {}))
 
 
@@ -174,6 +188,19 @@ def markdown_table(rows: Iterable[Sequence[str]]) -> str:
     width = max(len(row) for row in cells)
     lines = ["| " + " | ".join([*row, *[""] * (width - len(row))]) + " |" for row in cells]
     return "\n".join([lines[0], "|" + "---|" * width, *lines[1:]])
+
+
+def record_blocks(rows: Sequence[Sequence[str]]) -> list[str]:
+    """A paragraph for each row under the header, each filled cell with its column's name; a lone header as it is."""
+    header = [squeeze(cell) for cell in rows[0]] if rows else []
+    if len(rows) < 2:
+        return ["; ".join(cell for cell in header if cell)]
+
+    def named(position: int, cell: str) -> str:
+        name = header[position] if position < len(header) else ""
+        return f"{name}: {squeeze(cell)}" if name else squeeze(cell)
+
+    return ["; ".join(named(at, cell) for at, cell in enumerate(row) if cell.strip()) for row in rows[1:]]
 
 
 def document_to_json(document: Document) -> dict[str, Any]:

@@ -25,11 +25,19 @@ __all__ = ["Job", "run_jobs"]
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A file to parse with a parser's settings."""
+    """A file to parse with a parser's settings.
+
+    Attributes:
+        path: The file.
+        doc_id: Its id in the corpus.
+        settings: The parser's settings.
+        out: Where the documents of a file of many are saved; empty for a file of one document.
+    """
 
     path: str
     doc_id: str
     settings: Any
+    out: str = ""
 
 
 def run_jobs(jobs: Sequence[Job], timeout: float, resources: Resources) -> Iterator[tuple[Job, dict[str, Any] | str]]:
@@ -41,7 +49,7 @@ def run_jobs(jobs: Sequence[Job], timeout: float, resources: Resources) -> Itera
         resources: `workers` is the number of processes.
 
     Yields:
-        Each job as it ends, with its document as JSON, or the reason why there is none.
+        Each job as it ends, with `{"document": its JSON}` or `{"saved": its folder}`, or the reason why there is none.
     """
     if not jobs:
         return
@@ -96,13 +104,13 @@ class _Worker(threading.Thread):
     def _parse(self, job: Job) -> dict[str, Any] | str:
         if self._process is None:
             self._process = _Process(self._resources)
-        request = {"path": job.path, "doc_id": job.doc_id, "module": type(job.settings).__module__}
+        request = {"path": job.path, "doc_id": job.doc_id, "out": job.out, "module": type(job.settings).__module__}
         request |= {"settings": type(job.settings).__qualname__, "values": job.settings.model_dump(mode="json")}
         answer = self._process.ask(json.dumps(request), self._timeout)
         if isinstance(answer, str):
             self._process = None
             return answer
-        return answer["document"] if "document" in answer else str(answer["failure"])
+        return str(answer["failure"]) if "failure" in answer else answer
 
 
 class _Process:

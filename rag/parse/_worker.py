@@ -14,6 +14,7 @@ from typing import Any
 from ...core.components import Resources
 from ...core.errors import DataError
 from ._base import document_to_json
+from ._saved import save_documents
 
 __all__ = ["main"]
 
@@ -46,6 +47,9 @@ def _answer(request: dict[str, Any], key: str, parsers: dict[str, Any], resource
         if key not in parsers:
             model = getattr(importlib.import_module(request["module"]), request["settings"])
             parsers[key] = model.model_validate(request["values"]).build(resources)
+        if request["out"]:
+            save_documents(Path(request["out"]), parsers[key].parse_many(request["path"], request["doc_id"]))
+            return {"saved": request["out"]}
         return {"document": document_to_json(parsers[key].parse(request["path"], request["doc_id"]))}
     except DataError as error:
         return {"failure": str(error)}

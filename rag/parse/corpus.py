@@ -1,45 +1,38 @@
-"""A folder of files to documents: in parallel, cached a file at a time, with failures kept."""
+"""A folder of files to documents: in parallel, cached a file at a time, with failures kept.
+
+A parser with a method `parse_many(path, doc_id) -> ParsedCorpus` gives many documents of one file, as JSONL does.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import json
+import os
 import re
-from dataclasses import asdict, dataclass, replace
+import shutil
+import uuid
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ...core.cache import JsonCache, digest, write_atomic
+from ...core.cache import JsonCache, digest
 from ...core.components import Resources
 from ...core.errors import DataError
 from ...core.types import Document
 from ._base import document_from_json, document_to_json
 from ._pool import Job, run_jobs
+from ._saved import ParsedCorpus, ParseFailure, load_documents
 from .settings import FORMATS, ParseSettings, parser_settings
 
-__all__ = ["ParseFailure", "ParsedCorpus", "corpus_identity", "load_documents", "parse_corpus", "save_documents"]
+__all__ = ["corpus_identity", "parse_corpus"]
 
-
-@dataclass(frozen=True, slots=True)
-class ParseFailure:
-    """A file that could not be read, and why."""
-
-    doc_id: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class ParsedCorpus:
-    """The documents of a folder and the files that could not be read, both sorted by id."""
-
-    documents: tuple[Document, ...]
-    failures: tuple[ParseFailure, ...] = ()
+_LISTED = 100  # failures that a message names
 
 
 def parse_corpus(folder: Path, settings: ParseSettings, resources: Resources) -> ParsedCorpus:
     """Reads the files of a folder.
 
-    A file that was read before with the same parser comes from the cache; failures are tried again each time.
+    A file that was read before with the same parser comes from the cache; files that gave no document are tried again.
 
     Args:
         folder: The corpus folder.
@@ -47,13 +40,14 @@ def parse_corpus(folder: Path, settings: ParseSettings, resources: Resources) ->
         resources: `workers` processes read side by side; the cache is `cache_dir/parses`.
 
     Raises:
-        DataError: The folder is missing or holds no file to read; with `strict`, a list of all failures.
+        DataError: The folder is missing or holds no file to read; with `strict`, a list of the failures.
         ConfigError: A parser cannot be made, for instance since a package of its own is not installed.
     """
     files = _files(folder, settings)
     failures: dict[str, str] = {}
     keys: dict[str, str] = {}
     jobs: dict[str, Job] = {}
+    collections: dict[int, bool] = {}
     for doc_id, path in files.items():
         parser = parser_settings(settings, doc_id)
         if parser is None:
@@ -61,49 +55,101 @@ def parse_corpus(folder: Path, settings: ParseSettings, resources: Resources) ->
             continue
         try:
             keys[doc_id] = digest([_sha256(path), doc_id, parser.identity(resources), settings.ref_pattern])
-            jobs[doc_id] = Job(str(path), doc_id, parser)
         except OSError as error:
             failures[doc_id] = f"it cannot be opened: {error.strerror}"
-    for parser in {id(job.settings): job.settings for job in jobs.values()}.values():
-        parser.build(resources)  # what a component from outside lacks is one error now, not one failure a file
+            continue
+        if id(parser) not in collections:
+            # what a component lacks is one error now, not one failure a file
+            collections[id(parser)] = hasattr(parser.build(resources), "parse_many")
+        out = str(_parses(resources) / f".{keys[doc_id]}.{uuid.uuid4().hex}.tmp") if collections[id(parser)] else ""
+        jobs[doc_id] = Job(str(path), doc_id, parser, out)
 
-    documents, failed = _documents(jobs, keys, settings, resources)
-    failures.update(failed)
-    corpus = ParsedCorpus(
-        tuple(documents[doc_id] for doc_id in sorted(documents)),
-        tuple(ParseFailure(doc_id, failures[doc_id]) for doc_id in sorted(failures)),
-    )
+    found, failed = _parsed_files(jobs, keys, settings, resources)
+    corpus = _joined(found, {**failures, **failed}, settings.ref_pattern)
     if settings.strict and corpus.failures:
-        listing = "\n".join(f"  {failure.doc_id}: {failure.reason}" for failure in corpus.failures)
-        raise DataError(
-            f"{folder}: {len(corpus.failures)} of {len(files)} files cannot be read:\n{listing}\n"
-            "mend or remove them, or set parse.strict to false"
-        )
+        raise DataError(_listing(folder, corpus, len(files), found))
     return corpus
 
 
-def _documents(
+def _parsed_files(
     jobs: dict[str, Job], keys: dict[str, str], settings: ParseSettings, resources: Resources
-) -> tuple[dict[str, Document], dict[str, str]]:
-    """Documents and failures by id, from the cache where they are there."""
-    cache = JsonCache(resources.cache_dir / "parses")
-    known = cache.get_many(list(keys.values()))
-    documents = {doc_id: document_from_json(known[key]) for doc_id, key in keys.items() if key in known}
+) -> tuple[dict[str, ParsedCorpus], dict[str, str]]:
+    """What each file gave, and why others gave nothing; from the cache where it is there.
+
+    Files of one document are kept together in a `JsonCache`; a file of many has a folder of its own, written by the
+    process that parses, so that a large one neither passes through a pipe nor is read by those who ask for others.
+    """
+    folder = _parses(resources)
+    cache = JsonCache(folder)
+    known = cache.get_many([keys[file] for file, job in jobs.items() if not job.out])
+    found = {file: ParsedCorpus((document_from_json(known[keys[file]]),)) for file in jobs if keys[file] in known}
+    for file, job in jobs.items():
+        if job.out and (folder / keys[file]).is_dir():
+            found[file] = load_documents(folder / keys[file])
     failures: dict[str, str] = {}
     new: dict[str, Any] = {}
-    missing = [job for doc_id, job in jobs.items() if doc_id not in documents]
-    for job, result in run_jobs(missing, settings.timeout, resources):
-        if isinstance(result, str):
-            failures[job.doc_id] = result
-            continue
-        document = _with_ref(document_from_json(result), settings.ref_pattern)
-        documents[job.doc_id] = document
-        new[keys[job.doc_id]] = document_to_json(document)
-        if len(new) >= 200:  # so that a kill loses little of a long parse
-            cache.put_many(new)
-            new = {}
+    missing = [job for file, job in jobs.items() if file not in found]
+    try:
+        for job, result in run_jobs(missing, settings.timeout, resources):
+            if isinstance(result, str):
+                failures[job.doc_id] = result
+            elif job.out:
+                found[job.doc_id] = load_documents(_published(Path(job.out), folder / keys[job.doc_id]))
+            else:
+                document = _with_ref(document_from_json(result["document"]), settings.ref_pattern)
+                found[job.doc_id] = ParsedCorpus((document,))
+                new[keys[job.doc_id]] = document_to_json(document)
+            if len(new) >= 200:  # so that a kill loses little of a long parse
+                cache.put_many(new)
+                new = {}
+    finally:
+        for job in missing:
+            if job.out:
+                shutil.rmtree(job.out, ignore_errors=True)
     cache.put_many(new)
-    return documents, failures
+    return found, failures
+
+
+def _published(temporary: Path, place: Path) -> Path:
+    """Moves a finished folder to its place, unless another process was first."""
+    try:
+        os.replace(temporary, place)
+    except OSError:
+        if not place.is_dir():
+            raise
+    return place
+
+
+def _joined(found: Mapping[str, ParsedCorpus], failures: Mapping[str, str], pattern: str | None) -> ParsedCorpus:
+    """One corpus of all files; a document whose id another file has taken is a failure."""
+    documents: dict[str, Document] = {}
+    failed = dict(failures)
+    for file in sorted(found):
+        for document in found[file].documents:
+            if document.id in documents:
+                failed[f"{file}#{document.id}"] = (
+                    "a document of another file has that id too; set own_ids of the parser to false"
+                )
+            else:
+                documents[document.id] = _with_ref(document, pattern)
+        failed.update((failure.doc_id, failure.reason) for failure in found[file].failures)
+    return ParsedCorpus(
+        tuple(documents[doc_id] for doc_id in sorted(documents)),
+        tuple(ParseFailure(doc_id, failed[doc_id]) for doc_id in sorted(failed)),
+    )
+
+
+def _listing(folder: Path, corpus: ParsedCorpus, files: int, found: Mapping[str, ParsedCorpus]) -> str:
+    whole = sum(failure.doc_id not in found and ":" not in failure.doc_id for failure in corpus.failures)
+    what = f"{whole} of {files} files" if whole == len(corpus.failures) else f"{len(corpus.failures)} files or records"
+    lines = [f"  {failure.doc_id}: {failure.reason}" for failure in corpus.failures[:_LISTED]]
+    if len(corpus.failures) > _LISTED:
+        lines.append(f"  and {len(corpus.failures) - _LISTED} more")
+    return "\n".join([f"{folder}: {what} cannot be read:", *lines, "mend or remove them, or set parse.strict to false"])
+
+
+def _parses(resources: Resources) -> Path:
+    return resources.cache_dir / "parses"
 
 
 def corpus_identity(folder: Path, settings: ParseSettings, resources: Resources) -> dict[str, Any]:
@@ -117,7 +163,9 @@ def corpus_identity(folder: Path, settings: ParseSettings, resources: Resources)
     for doc_id in files:
         parser = parser_settings(settings, doc_id)
         if parser is not None:
-            parsers[FORMATS[f".{doc_id.rpartition('.')[2]}".lower()]] = parser.identity(resources)
+            section = FORMATS[f".{doc_id.rpartition('.')[2]}".lower()]
+            if section not in parsers:
+                parsers[section] = parser.identity(resources)
     return {
         "files": {doc_id: _sha256_or_none(path) for doc_id, path in files.items()},
         "parsers": parsers,
@@ -125,47 +173,6 @@ def corpus_identity(folder: Path, settings: ParseSettings, resources: Resources)
         "strict": settings.strict,
         "timeout": settings.timeout,
     }
-
-
-def save_documents(path: Path, corpus: ParsedCorpus) -> None:
-    """Writes a corpus into a folder: `documents.parquet` and `failures.json`."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    rows = [document_to_json(document) for document in corpus.documents]
-    columns: dict[str, Any] = {
-        name: pa.array([row[name] for row in rows], pa.string()) for name in ("id", "text", "title", "ref")
-    }
-    for name in ("sections", "pages", "metadata"):
-        columns[name] = pa.array([json.dumps(row[name], ensure_ascii=False) for row in rows], pa.string())
-    path = Path(path)
-    path.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.table(columns), path / "documents.parquet", compression="zstd")
-    failures = [asdict(failure) for failure in corpus.failures]
-    write_atomic(path / "failures.json", (json.dumps(failures, ensure_ascii=False, indent=1) + "\n").encode())
-
-
-def load_documents(path: Path) -> ParsedCorpus:
-    """Reads what `save_documents` wrote.
-
-    Raises:
-        DataError: It is not there, or is something else.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    path = Path(path)
-    try:
-        rows = pq.read_table(path / "documents.parquet").to_pylist()
-        failures = json.loads((path / "failures.json").read_text(encoding="utf-8"))
-        for row in rows:
-            row.update({name: json.loads(row[name]) for name in ("sections", "pages", "metadata")})
-        documents = tuple(document_from_json(row) for row in rows)
-        return ParsedCorpus(documents, tuple(ParseFailure(**failure) for failure in failures))
-    except FileNotFoundError as error:
-        raise DataError(f"{error.filename or path}: no such file; run the parsing again") from None
-    except (pa.ArrowInvalid, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: not a saved corpus ({error}); delete it and run the parsing again") from error
 
 
 def _files(folder: Path, settings: ParseSettings) -> dict[str, Path]:

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 from ...core.components import Resources
 from ...core.errors import DataError
 from ...core.types import Document, Parser
-from ._base import ParserSettings, TextBuilder, markdown_table, read_text, squeeze
+from ._base import ParserSettings, TextBuilder, markdown_table, read_text, record_blocks
 
 __all__ = ["CsvRecordsSettings", "CsvTableSettings"]
 
@@ -47,20 +47,11 @@ class _Csv:
             raise DataError("there is no text in it")
         builder = TextBuilder()
         if self._records:
-            header = [squeeze(cell) for cell in rows[0]]
-            for row in rows[1:]:
-                cells = [_named(header, position, cell) for position, cell in enumerate(row) if cell.strip()]
-                builder.block("; ".join(cells))
-            if len(rows) == 1:
-                builder.block("; ".join(header))
+            for block in record_blocks(rows):
+                builder.block(block)
         else:
             builder.block(markdown_table(rows))
         return builder.document(doc_id, metadata={"encoding": encoding, "rows": str(len(rows) - 1)})
-
-
-def _named(header: list[str], position: int, cell: str) -> str:
-    name = header[position] if position < len(header) else ""
-    return f"{name}: {squeeze(cell)}" if name else squeeze(cell)
 
 
 def _rows(text: str) -> list[list[str]]:

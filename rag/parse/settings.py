@@ -10,11 +10,15 @@ from pydantic import Field, field_validator
 
 from ...core.components import Model, component_section
 from .csv import CsvRecordsSettings, CsvTableSettings
+from .docling import DoclingSettings
 from .docx import DocxPlainSettings, DocxSettings
 from .html import HtmlPlainSettings, HtmlSettings, TrafilaturaSettings
+from .json import JsonDocumentsSettings, JsonRecordsSettings
 from .markdown import MarkdownPlainSettings, MarkdownSettings
 from .pdf import PdfPlumberSettings, Pypdfium2Settings, PypdfSettings
+from .pptx import PptxPlainSettings, PptxSettings
 from .text import TextSettings
+from .xlsx import XlsxRecordsSettings, XlsxTableSettings
 
 __all__ = ["FORMATS", "PARSERS", "ParseSettings", "parser_settings"]
 
@@ -26,8 +30,14 @@ FORMATS: Mapping[str, str] = {
     ".xhtml": "html",
     ".pdf": "pdf",
     ".docx": "docx",
+    ".pptx": "pptx",
+    ".xlsx": "xlsx",
+    ".xlsm": "xlsx",
     ".csv": "csv",
     ".tsv": "csv",
+    ".json": "json_file",
+    ".jsonl": "json_lines",
+    ".ndjson": "json_lines",
     ".txt": "text",
     ".text": "text",
 }
@@ -35,10 +45,14 @@ FORMATS: Mapping[str, str] = {
 
 PARSERS = {
     "markdown": (MarkdownSettings, MarkdownPlainSettings),
-    "html": (HtmlSettings, TrafilaturaSettings, HtmlPlainSettings),
-    "pdf": (PdfPlumberSettings, PypdfSettings, Pypdfium2Settings),
-    "docx": (DocxSettings, DocxPlainSettings),
+    "html": (HtmlSettings, TrafilaturaSettings, HtmlPlainSettings, DoclingSettings),
+    "pdf": (PdfPlumberSettings, PypdfSettings, Pypdfium2Settings, DoclingSettings),
+    "docx": (DocxSettings, DocxPlainSettings, DoclingSettings),
+    "pptx": (PptxSettings, PptxPlainSettings, DoclingSettings),
+    "xlsx": (XlsxTableSettings, XlsxRecordsSettings, DoclingSettings),
     "csv": (CsvTableSettings, CsvRecordsSettings),
+    "json_file": (JsonRecordsSettings, JsonDocumentsSettings),
+    "json_lines": (JsonDocumentsSettings, JsonRecordsSettings),
     "text": (TextSettings,),
 }
 """Settings of the built-in parsers of each format, the default first."""
@@ -64,8 +78,17 @@ class ParseSettings(Model):
     """Parser of `.pdf` files. The faster ones mix columns and lose tables."""
     docx: component_section("parser", *PARSERS["docx"]) = DocxSettings()  # type: ignore[valid-type]
     """Parser of `.docx` files."""
+    pptx: component_section("parser", *PARSERS["pptx"]) = PptxSettings()  # type: ignore[valid-type]
+    """Parser of `.pptx` files."""
+    xlsx: component_section("parser", *PARSERS["xlsx"]) = XlsxTableSettings()  # type: ignore[valid-type]
+    """Parser of `.xlsx` and `.xlsm` files. Records can be retrieved row by row, and are twice as long."""
     csv: component_section("parser", *PARSERS["csv"]) = CsvTableSettings()  # type: ignore[valid-type]
     """Parser of `.csv` and `.tsv` files."""
+    # not `json`, which is a method of pydantic's models
+    json_file: component_section("parser", *PARSERS["json_file"]) = JsonRecordsSettings()  # type: ignore[valid-type]
+    """Parser of `.json` files."""
+    json_lines: component_section("parser", *PARSERS["json_lines"]) = JsonDocumentsSettings()  # type: ignore[valid-type]
+    """Parser of `.jsonl` and `.ndjson` files. `documents` makes many documents of a file, `records` one."""
     text: component_section("parser", *PARSERS["text"]) = TextSettings()  # type: ignore[valid-type]
     """Parser of `.txt` files."""
 

@@ -35,6 +35,8 @@ class ScriptedServer:
     url: str
     seen: list[dict[str, Any]] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
+    most_at_once: int = 0
+    """The most calls that were being answered at one time."""
 
 
 @contextmanager
@@ -44,6 +46,7 @@ def scripted_server(steps: Sequence[Step], models: Sequence[str] = ("tiny",)) ->
     lock = threading.Lock()
     closing = threading.Event()
     record = ScriptedServer("")
+    under_way: list[int] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -56,8 +59,12 @@ def scripted_server(steps: Sequence[Step], models: Sequence[str] = ("tiny",)) ->
                 record.seen.append(data)
                 record.keys.append(self.headers.get("Authorization", ""))
                 step = waiting.pop(0) if len(waiting) > 1 else waiting[0]
+                under_way.append(1)
+                record.most_at_once = max(record.most_at_once, len(under_way))
             if step.hang:
                 closing.wait(step.hang)
+            with lock:
+                under_way.pop()
             self._send(step)
 
         def _send(self, step: Step) -> None:

@@ -82,7 +82,7 @@ def test_429_waits_as_long_as_the_server_asks(tmp_path: Path) -> None:
         started = time.perf_counter()
         done = client(server, tmp_path, backoff=0.0).complete([ask("x")])
     assert done[0].text == "a"
-    assert 0.3 <= time.perf_counter() - started < 3
+    assert time.perf_counter() - started >= 0.3
     assert done[0].seconds >= 0.3
 
 
@@ -186,12 +186,9 @@ def test_the_budget_stops_and_keeps_what_is_paid(tmp_path: Path) -> None:
 
 
 def test_calls_run_side_by_side(tmp_path: Path) -> None:
-    import time
-
-    with scripted_server([Step(200, says("a").body, hang=0.2)]) as server:
-        started = time.perf_counter()
-        client(server, tmp_path, concurrency=8).complete([ask(str(number)) for number in range(8)])
-        assert time.perf_counter() - started < 1.0
+    with scripted_server([Step(200, says("a").body, hang=0.5)]) as server:
+        client(server, tmp_path, concurrency=4).complete([ask(str(number)) for number in range(12)])
+        assert 1 < server.most_at_once <= 4
 
 
 def test_two_threads_do_not_disturb_each_other(tmp_path: Path) -> None:

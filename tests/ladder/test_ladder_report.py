@@ -7,7 +7,6 @@ import io
 import json
 import random
 import re
-import time
 from pathlib import Path
 
 import pytest
@@ -485,14 +484,6 @@ def test_clear_errors(tmp_path: Path) -> None:
     (folder / "ladder.json").write_text('{"schema_version": 2}', encoding="utf-8")
     with pytest.raises(DataError, match=r"ladder\.json: does not fit this version"):
         build_report(folder)
-
-
-def test_builds_quickly(tmp_path: Path) -> None:
-    folder = write_run(tmp_path / "run", 300)
-    build_report(folder)
-    before = time.process_time()
-    build_report(folder)
-    assert time.process_time() - before < 2
 
 
 def printed(run: Path, **settings: object) -> str:

@@ -39,9 +39,7 @@ def build(questions, retrieved, oracle, fits=None, **settings):
 @given(p_oracle=st.floats(0, 1), top_k=st.integers(1, 8), copies=st.integers(1, 5), found=st.booleans())
 def test_the_answer_always_agrees_with_the_passages(p_oracle: float, top_k: int, copies: int, found: bool) -> None:
     retrieved = [OTHERS[0], GOLD, *OTHERS[1:]] if found else OTHERS
-    made = build(
-        [question([PIECE])], {"q1": retrieved}, {"q1": [GOLD]}, p_oracle=p_oracle, top_k=top_k, copies=copies
-    )
+    made = build([question([PIECE])], {"q1": retrieved}, {"q1": [GOLD]}, p_oracle=p_oracle, top_k=top_k, copies=copies)
     assert len(made.examples) == copies
     for example in made.examples:
         has_gold = GOLD.id in example.context_ids
@@ -95,9 +93,7 @@ def test_a_second_chunk_with_the_evidence_is_no_distractor() -> None:
 
 def test_evidence_already_retrieved_is_not_inserted_twice() -> None:
     overlapping = Chunk("d1.md", 0, 40, "Hold the pin for 12 seconds. Then wait")
-    made = build(
-        [question([PIECE])], {"q1": [overlapping, *OTHERS]}, {"q1": [GOLD, overlapping]}, p_oracle=1, copies=1
-    )
+    made = build([question([PIECE])], {"q1": [overlapping, *OTHERS]}, {"q1": [GOLD, overlapping]}, p_oracle=1, copies=1)
     assert GOLD.id not in made.examples[0].context_ids
     assert overlapping.id in made.examples[0].context_ids
     assert made.inserted == ()

@@ -51,9 +51,7 @@ def trained(tiny_model: Path, lamp_examples: list[Example], tmp_path_factory: py
 
     socket.socket.connect = refuse  # type: ignore[method-assign, assignment]
     try:
-        result = train_lora(
-            tiny_model, lamp_examples, lamp_examples[:6], FAST, out, Resources(), Reporter(quiet=True)
-        )
+        result = train_lora(tiny_model, lamp_examples, lamp_examples[:6], FAST, out, Resources(), Reporter(quiet=True))
     finally:
         socket.socket.connect = connect  # type: ignore[method-assign]
     assert hashes(tiny_model) == before, "files of the base model were changed"
@@ -191,7 +189,11 @@ def test_early_stopping_keeps_the_best_epoch(
 
 
 def test_a_loss_that_is_no_number_stops(
-    tiny_model: Path, lamp_examples: list[Example], tmp_path: Path, cpu: Resources, silent: Reporter,
+    tiny_model: Path,
+    lamp_examples: list[Example],
+    tmp_path: Path,
+    cpu: Resources,
+    silent: Reporter,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from ragladder.llm_ft import trainer
@@ -282,7 +284,10 @@ def test_only_the_first_gpu_is_trained_on(
 
 @pytest.mark.slow
 def test_training_resumes_after_a_kill_to_the_same_result(
-    tiny_model: Path, lamp_examples: list[Example], tmp_path: Path, silent: Reporter,
+    tiny_model: Path,
+    lamp_examples: list[Example],
+    tmp_path: Path,
+    silent: Reporter,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     settings = FAST.model_copy(update={"epochs": 5, "dropout": 0.1, "patience": 0})

@@ -28,7 +28,9 @@ from ragladder.rag.chunk.cluster import ClusterSemanticChunker, best_segments
 from ragladder.rag.chunk.semantic import SemanticChunker
 
 RESOURCES = Resources(env={})
-WORDS = st.sampled_from(["a", "bird.", "E-417,", "Nest. ", "Ünï!", "日本。", "\n", "\n\n", "\n# Head\n", "| x |\n", "\n- "])
+WORDS = st.sampled_from(
+    ["a", "bird.", "E-417,", "Nest. ", "Ünï!", "日本。", "\n", "\n\n", "\n# Head\n", "| x |\n", "\n- "]
+)
 TEXTS = st.one_of(st.lists(WORDS, max_size=60).map(" ".join), st.text(max_size=80))
 
 
@@ -100,7 +102,9 @@ def test_cluster_joins_what_is_alike() -> None:
 
 @pytest.mark.slow
 @settings(max_examples=30, deadline=None)
-@given(st.lists(st.sampled_from(["One.", "Two!", "A bird", "e.g. this", "is.", "\n\n"]), max_size=30), st.integers(0, 2))
+@given(
+    st.lists(st.sampled_from(["One.", "Two!", "A bird", "e.g. this", "is.", "\n\n"]), max_size=30), st.integers(0, 2)
+)
 def test_semantic_cuts_as_llama_index_does(words: list[str], reach: int) -> None:
     parsers = pytest.importorskip("llama_index.core.node_parser")
     from llama_index.core import Document as TheirDocument

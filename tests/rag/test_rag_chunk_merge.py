@@ -22,7 +22,9 @@ from ragladder.rag.chunk import (
 )
 
 RESOURCES = Resources(env={})
-WORDS = st.sampled_from(["a", "bird.", "E-417,", "Nest. ", "Ünï!", "日本。", "\n", "\n\n", "\n# Head\n", "| x |\n", "\n- "])
+WORDS = st.sampled_from(
+    ["a", "bird.", "E-417,", "Nest. ", "Ünï!", "日本。", "\n", "\n\n", "\n# Head\n", "| x |\n", "\n- "]
+)
 TEXTS = st.one_of(st.lists(WORDS, max_size=60).map(" ".join), st.text(max_size=80))
 CHUNKERS = st.one_of(
     st.builds(SentenceWindowSettings, window=st.integers(0, 3), size=st.integers(4, 20)),
@@ -115,7 +117,8 @@ def test_sentences_end_at_items_rows_and_paragraphs() -> None:
     text = "# Codes\nThe codes are\n- E-1 open\n- E-2 shut\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\nThe end. Really."
     chunks = SentenceWindowSettings().build(RESOURCES).chunk(document(text))
     assert [chunk.text for chunk in chunks] == [
-        "# Codes\nThe codes are", "- E-1 open", "- E-2 shut", "| a | b |", "|---|---|", "| 1 | 2 |", "The end.", "Really.",
+        "# Codes\nThe codes are", "- E-1 open", "- E-2 shut", "| a | b |", "|---|---|", "| 1 | 2 |", "The end.",
+        "Really.",
     ]  # fmt: skip
 
 

@@ -84,9 +84,7 @@ def test_a_changed_file_redoes_one_parse(folder: Path, resources: Resources) -> 
 
 
 def test_strict_lists_every_bad_file(folder: Path, resources: Resources) -> None:
-    with pytest.raises(
-        DataError, match=r"3 of 6 files cannot be read:\n  bad\.pdf: .*\n  empty\.md: .*\n  table\.rtf"
-    ):
+    with pytest.raises(DataError, match=r"3 of 6 files cannot be read:\n  bad\.pdf: .*\n  empty\.md: .*\n  table\.rtf"):
         parse_corpus(folder, ParseSettings(strict=True), resources)
 
 

@@ -44,7 +44,8 @@ def test_each_line_is_a_document(tmp_path: Path) -> None:
 
 
 def test_settings_name_the_fields_and_the_ids(tmp_path: Path) -> None:
-    path = lines(tmp_path / "c.jsonl", {"id": "a", "contents": "One.", "name": "T"}, "", {"id": "b", "contents": "Two."})
+    rows = {"id": "a", "contents": "One.", "name": "T"}, "", {"id": "b", "contents": "Two."}
+    path = lines(tmp_path / "c.jsonl", *rows)
     names = {"text_field": "contents", "title_field": "name", "id_field": "id"}
     assert [(d.id, d.text) for d in many(path, **names).documents] == [("a", "# T\n\nOne."), ("b", "Two.")]
     bare = many(path, **names, heading=False, own_ids=False).documents
@@ -81,7 +82,8 @@ def test_a_file_without_any_document_is_one_error(tmp_path: Path) -> None:
 
 
 # lone surrogates, zero bytes and all kinds of line ends among them
-TEXT = st.lists(st.sampled_from(["a", "# b", "\ud800", "\0", "\r\n", "\r", "\u2028", "  ", "é"]), max_size=8).map("".join)
+PARTS = ["a", "# b", "\ud800", "\0", "\r\n", "\r", "\u2028", "  ", "é"]
+TEXT = st.lists(st.sampled_from(PARTS), max_size=8).map("".join)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -99,7 +101,8 @@ def test_any_strings_become_documents_that_can_be_saved(tmp_path_factory, rows: 
 
 
 def test_records_are_paragraphs_with_names(tmp_path: Path) -> None:
-    document = records(lines(tmp_path / "r.jsonl", {"code": "E-417", "meaning": "tilt", "tags": ["a", "b"]}, {"n": None}))
+    rows = {"code": "E-417", "meaning": "tilt", "tags": ["a", "b"]}, {"n": None}
+    document = records(lines(tmp_path / "r.jsonl", *rows))
     assert document.text == "code: E-417; meaning: tilt; tags: a, b"
     nested = {
         "name": "Nest N4",

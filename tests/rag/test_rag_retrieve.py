@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import numpy as np
@@ -164,17 +163,6 @@ def test_threshold_and_top_k_cut() -> None:
     assert run(dense, [[]], mode="dense", threshold=0.5) == [[(0, pytest.approx(0.9)), (4, 0.5)]]
     assert [at for at, _ in run(dense, [[]], mode="dense", top_k=1)[0]] == [0]
     assert run(dense, [[]], mode="bm25") == [[]]
-
-
-def test_eleven_weights_for_300_questions_are_fast() -> None:
-    rng = np.random.default_rng(0)
-    positions = np.stack([rng.permutation(5000)[:100] for _ in range(600)])
-    scores = -np.sort(-rng.random((600, 100)), axis=1)
-    candidates = align((scores[:300], positions[:300]), (scores[300:], positions[300:]))
-    started = time.process_time()
-    for step in range(11):
-        fuse(candidates, RetrieveSettings(mode="hybrid", fusion="weighted", weight=step / 10, fetch_k=100))
-    assert time.process_time() - started < 0.5
 
 
 def test_search_checks_its_parts_and_takes_channels_of_any_depth() -> None:
