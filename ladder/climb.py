@@ -164,7 +164,9 @@ class Climb:
             run.add_trials(name, proposal.trials)
             if proposal.candidate is None:
                 decision = no_candidate(proposal.reason)
-                return _record_of(name, proposal, decision, incumbent, None, {}, meter), incumbent, None
+                lost = self._arm(name, proposal.tried, test=False) if proposal.tried else None
+                shown = self._arm_record(lost) if lost else None
+                return _record_of(name, proposal, decision, incumbent, shown, {}, meter), incumbent, lost
             tried = self._arm(name, proposal.candidate, test=True)
         dev = self._compare(proposal.metric, tried.dev, incumbent.dev)
         primary = self._compare(proposal.metric, tried.test, incumbent.test)

@@ -118,7 +118,7 @@ class RungRecord(Model):
     dev: dict[str, Any]
     """The comparison on dev that chose the candidate (a Comparison), for the winner's curse; empty where none was."""
     candidate: ArmRecord | None
-    """None where there was no candidate."""
+    """None where nothing was made; scored on dev alone where it lost there."""
     cost: CostRecord
     """Of the whole rung."""
     details: dict[str, Any]

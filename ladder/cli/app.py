@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from ...core.errors import RagladderError, StageError
-from . import ask, check, climb, compare, data, doctor, eval, export, init, report, runs
+from . import ask, check, climb, compare, data, doctor, embed, eval, export, init, llm, report, runs
 from .logs import third_party_logs
 
 __all__ = ["app", "main"]
@@ -59,6 +59,9 @@ app.command("compare", short_help="Compare two runs, question by question.")(com
 app.command("export", short_help="Write a run's pipeline as a folder that loads.")(export.export)
 app.command("doctor", short_help="Show what is installed and reachable.")(doctor.doctor)
 app.add_typer(data.app, name="data")
+app.add_typer(judge.app, name="judge")
+app.add_typer(embed.app, name="embed")
+app.add_typer(llm.app, name="llm")
 
 
 def main() -> None:

@@ -50,6 +50,7 @@ class Proposal:
         reason: Why there is no candidate, or how it was chosen.
         trials: Of the sweep.
         details: What else the rung found out, as JSON values.
+        tried: What was made and lost on dev, so that its answers can be looked at; only where `candidate` is None.
     """
 
     candidate: PipelineConfig | None
@@ -57,6 +58,7 @@ class Proposal:
     reason: str
     trials: tuple[Trial, ...] = ()
     details: dict[str, Any] = field(default_factory=dict)
+    tried: PipelineConfig | None = None
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,24 @@ from ..config import EmbeddingRungSettings, PipelineConfig, with_changes
 from ..workbench import Workbench
 from .base import Proposal, RungContext
 
-__all__ = ["propose_embedding"]
+__all__ = ["EmbeddingData", "embedding_data", "embedding_stage", "mining_candidates", "propose_embedding"]
+
+
+@dataclass(frozen=True)
+class EmbeddingData:
+    """What an embedding model is trained on.
+
+    Attributes:
+        chunks: All chunks of the pipeline.
+        texts: What is embedded of each.
+        gold: Where the evidence of each question is.
+        pairs: Train questions with the chunks that answer them.
+    """
+
+    chunks: list[Chunk]
+    texts: list[str]
+    gold: dict[str, list[tuple[str, int, int]]]
+    pairs: PairSet
 
 
 def propose_embedding(context: RungContext, settings: EmbeddingRungSettings) -> Proposal:
@@ -41,29 +59,18 @@ def propose_embedding(context: RungContext, settings: EmbeddingRungSettings) -> 
         DataError: The train questions give no pairs.
     """
     bench, incumbent = context.bench, context.incumbent
-    embed = incumbent.embed
-    if not isinstance(embed, SentenceTransformerSettings):
-        raise ConfigError(
-            f"rungs.embedding finetunes a sentence_transformer, but the pipeline's embedder is "
-            f"'{embed.kind}'; leave the rung out"
-        )
+    _check_embedder(incumbent)
     if incumbent.retrieve.mode == "bm25":
         return Proposal(
             None, settings.metric, "the incumbent searches words only (retrieve.mode bm25), so vectors change nothing"
         )
-    chunks, texts, gold = _corpus(bench, incumbent)
-    pairs = training_pairs(
-        bench.split("train"), chunks, texts, gold, COVER, [*bench.split("dev"), *bench.split("test")]
-    )
-    context.note(f"  {pairs.summary()}")
+    data = embedding_data(bench, incumbent)
+    context.note(f"  {data.pairs.summary()}")
     context.check_budget()
-    mining = _mining_corpus(bench, chunks, texts, gold) if settings.train.hard_negatives else None
-    stage = _training_stage(
-        bench, incumbent, settings, pairs, mining, _dev_evaluator(bench, incumbent, settings, chunks, texts)
-    )
+    stage = embedding_stage(bench, incumbent, settings, data)
     result = bench.get(stage)
     model = str(bench.store.folder(stage) / "model")
-    details = {"model": model, "pair_counts": dict(pairs.counts), **{k: v for k, v in result.items() if k != "folder"}}
+    details = {"model": model, "pair_counts": dict(data.pairs.counts), **{k: v for k, v in result.items() if k != "folder"}}
     if result["alpha"] == 0:
         return Proposal(
             None,
@@ -100,28 +107,52 @@ def _reweighed(
     return best, tried
 
 
-def _corpus(
-    bench: Workbench, pipeline: PipelineConfig
-) -> tuple[list[Chunk], list[str], dict[str, list[tuple[str, int, int]]]]:
-    """Chunks, what is embedded of each, and where the evidence of each question is."""
+def _check_embedder(pipeline: PipelineConfig) -> None:
+    embed = pipeline.embed
+    if not isinstance(embed, SentenceTransformerSettings):
+        raise ConfigError(
+            f"rungs.embedding finetunes a sentence_transformer, but the pipeline's embedder is "
+            f"'{embed.kind}'; leave the rung out"
+        )
+
+
+def embedding_data(bench: Workbench, pipeline: PipelineConfig) -> EmbeddingData:
+    """Makes the training pairs of a pipeline, in its chunks and with its embedding texts.
+
+    Args:
+        bench: Questions and stages.
+        pipeline: Whose embedder, a sentence transformer, is to be trained.
+
+    Raises:
+        ConfigError: The embedder cannot be finetuned.
+        DataError: The train questions give no pairs.
+    """
+    _check_embedder(pipeline)
     chunks = bench.get(bench.chunks_stage(pipeline))
     documents = {document.id: document for document in bench.get(bench.documents_stage(pipeline)).documents}
     spans = bench.get(bench.gold_stage(pipeline))
     gold = {question: [(s.doc_id, s.start, s.end) for s in found] for question, found in spans.items()}
-    return chunks, embedding_texts(chunks, documents, pipeline.context), gold
+    texts = embedding_texts(chunks, documents, pipeline.context)
+    held_out = [*bench.split("dev"), *bench.split("test")]
+    pairs = training_pairs(bench.split("train"), chunks, texts, gold, COVER, held_out)
+    return EmbeddingData(chunks, texts, gold, pairs)
 
 
-def _mining_corpus(
-    bench: Workbench, chunks: list[Chunk], texts: list[str], gold: dict[str, list[tuple[str, int, int]]]
-) -> MiningCorpus:
-    """Negatives come from documents that no dev or test question asks about: nothing of those is trained on."""
+def mining_candidates(bench: Workbench, data: EmbeddingData) -> MiningCorpus:
+    """Candidates for hard negatives: chunks of documents that no dev or test question asks about.
+
+    Nothing of those documents is trained on.
+
+    Raises:
+        DataError: There is no such document.
+    """
     held_out = {e.doc_id for split in ("dev", "test") for q in bench.split(split) for e in q.evidence}
-    kept = [position for position, chunk in enumerate(chunks) if chunk.doc_id not in held_out]
+    kept = [position for position, chunk in enumerate(data.chunks) if chunk.doc_id not in held_out]
     if not kept:
         raise DataError(
             "hard negatives: every document is asked about in dev or test; set train.hard_negatives to null"
         )
-    return mining_corpus([chunks[p] for p in kept], [texts[p] for p in kept], gold)
+    return mining_corpus([data.chunks[p] for p in kept], [data.texts[p] for p in kept], data.gold)
 
 
 def _dev_evaluator(
@@ -170,14 +201,22 @@ def _pool(
     return sorted(pool)
 
 
-def _training_stage(
-    bench: Workbench,
-    pipeline: PipelineConfig,
-    settings: EmbeddingRungSettings,
-    pairs: PairSet,
-    mining: MiningCorpus | None,
-    evaluator: Callable[[Encode], float],
+def embedding_stage(
+    bench: Workbench, pipeline: PipelineConfig, settings: EmbeddingRungSettings, data: EmbeddingData
 ) -> Stage[dict[str, Any]]:
+    """The training as a stage: its folder gets `model/`, its result is the `TrainResult` as JSON values.
+
+    Args:
+        bench: Questions and stages.
+        pipeline: Whose embedder is trained, and how dev is searched with it.
+        settings: Metric and training.
+        data: From `embedding_data` of the same pipeline.
+
+    Raises:
+        DataError: Hard negatives are asked for, and there are no documents to mine them from.
+    """
+    pairs, mining = data.pairs, mining_candidates(bench, data) if settings.train.hard_negatives else None
+    evaluator = _dev_evaluator(bench, pipeline, settings, data.chunks, data.texts)
     params = {
         "base": pipeline.embed.identity(bench.resources),
         "settings": settings.model_dump(mode="json"),

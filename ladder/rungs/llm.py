@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from ...core.devices import fingerprint
 from ...core.errors import ConfigError
 from ...core.store import Stage
 from ...core.types import Chunk, Question, Split
-from ...llm_ft.checks import check_examples
+from ...llm_ft.checks import DataReport, check_examples
 from ...llm_ft.examples import Example, ExampleSet, ExampleSettings, build_examples
 from ...llm_ft.tokens import Encoder, fits_window
 from ...llm_ft.train import train_lora
@@ -26,7 +27,24 @@ from ..scoring import clusters, estimates
 from ..workbench import Workbench
 from .base import Proposal, RungContext
 
-__all__ = ["propose_llm"]
+__all__ = ["LoraData", "lora_data", "lora_stage", "propose_llm"]
+
+
+@dataclass(frozen=True)
+class LoraData:
+    """What an adapter is trained on.
+
+    Attributes:
+        base: Folder of the base model.
+        train: Examples of the train questions.
+        dev: Examples of the dev questions, as the pipeline will see them.
+        report: What the checks say of the train examples; the caller decides what its errors stop.
+    """
+
+    base: Path
+    train: ExampleSet
+    dev: ExampleSet
+    report: DataReport
 
 
 def propose_llm(context: RungContext, settings: LLMRungSettings) -> Proposal:
@@ -42,18 +60,14 @@ def propose_llm(context: RungContext, settings: LLMRungSettings) -> Proposal:
     """
     bench, incumbent = context.bench, context.incumbent
     metric = settings.metric or bench.config.score.answer_metric
-    base = _base_folder(bench, incumbent)
-    train = _examples(bench, incumbent, settings, "train", base)
-    dev = _examples(bench, incumbent, settings, "dev", base)
-    held_out = [q.text for split in ("dev", "test") for q in bench.split(split)]
-    encoder = Encoder.from_folder(base)
-    report = check_examples(train.examples, settings.checks, held_out, encoder, settings.train.max_length)
-    for warning in report.warnings:
+    data = lora_data(bench, incumbent, settings)
+    train = data.train
+    for warning in data.report.warnings:
         context.note(f"  data: warning: {warning.message}")
-    report.raise_errors()
+    data.report.raise_errors()
     context.check_budget()
     context.note(f"  LoRA on {len(train.examples)} examples of {len(bench.split('train'))} train questions")
-    stage = _training_stage(bench, base, train, dev, settings)
+    stage = lora_stage(bench, data, settings)
     result = bench.get(stage)
     adapter = str(bench.store.folder(stage) / "adapter")
     candidate = with_changes(incumbent, {"generate.llm.adapter": adapter})
@@ -61,7 +75,7 @@ def propose_llm(context: RungContext, settings: LLMRungSettings) -> Proposal:
     after = estimates(bench.evaluate(candidate, "dev").scores, clusters(bench.questions), bench.config.seed)[metric]
     details = {
         "adapter": adapter,
-        "data": report.model_dump(mode="json"),
+        "data": data.report.model_dump(mode="json"),
         "inserted": len(train.inserted),
         "without_oracle": len(train.without_oracle),
         "trimmed": train.trimmed,
@@ -71,8 +85,29 @@ def propose_llm(context: RungContext, settings: LLMRungSettings) -> Proposal:
         reason = (
             f"on dev {metric} of the adapter is {after.mean:.3f}, of the base with the best prompt {before.mean:.3f}"
         )
-        return Proposal(None, metric, reason, details=details)
+        return Proposal(None, metric, reason, details=details, tried=candidate)
     return Proposal(candidate, metric, "the adapter of the best epoch on dev", details=details)
+
+
+def lora_data(bench: Workbench, pipeline: PipelineConfig, settings: LLMRungSettings) -> LoraData:
+    """Makes the examples of a pipeline through its retriever and its prompt, and checks them.
+
+    Args:
+        bench: Questions and stages.
+        pipeline: Whose generator, an LLM on this machine, is to be trained.
+        settings: Data, checks and training.
+
+    Raises:
+        ConfigError: The LLM is behind an endpoint, or has an adapter already.
+        DataError: No example could be made.
+    """
+    base = _base_folder(bench, pipeline)
+    train = _examples(bench, pipeline, settings, "train", base)
+    dev = _examples(bench, pipeline, settings, "dev", base)
+    held_out = [q.text for split in ("dev", "test") for q in bench.split(split)]
+    encoder = Encoder.from_folder(base)
+    report = check_examples(train.examples, settings.checks, held_out, encoder, settings.train.max_length)
+    return LoraData(base, train, dev, report)
 
 
 def _base_folder(bench: Workbench, pipeline: PipelineConfig) -> Path:
@@ -141,9 +176,15 @@ def _oracle(bench: Workbench, pipeline: PipelineConfig, questions: Sequence[Ques
     }
 
 
-def _training_stage(
-    bench: Workbench, base: Path, train: ExampleSet, dev: ExampleSet, settings: LLMRungSettings
-) -> Stage[dict[str, Any]]:
+def lora_stage(bench: Workbench, data: LoraData, settings: LLMRungSettings) -> Stage[dict[str, Any]]:
+    """The training as a stage: its folder gets `adapter/`, its result is the `LoraResult` as JSON values.
+
+    Args:
+        bench: Device and stages.
+        data: From `lora_data`; its report is not looked at.
+        settings: Training.
+    """
+    base, train, dev = data.base, data.train, data.dev
     params = {
         "base": fingerprint(base),
         "settings": settings.train.model_dump(mode="json"),
