@@ -19,7 +19,7 @@ from .gate import Comparison, Decision, compare_metric, decide, no_candidate, sk
 from .records import ArmRecord, CostRecord, DataRecord, Diagnosis, LadderRecord, RungRecord
 from .rungs import Proposal, RungContext, propose_embedding, propose_llm, propose_retrieval
 from .runs import Run, config_digest, data_record, open_run
-from .scoring import clusters, estimates
+from .scoring import clusters, estimates, evaluate_fully
 from .words import next_step, summary
 from .workbench import Evaluation, Meter, Workbench
 
@@ -209,8 +209,8 @@ class Climb:
     # --- arms and records ---
 
     def _arm(self, name: str, pipeline: PipelineConfig, test: bool) -> _Arm:
-        dev = self.bench.evaluate(pipeline, "dev", ragas=True)
-        return _Arm(name, pipeline, dev, self.bench.evaluate(pipeline, "test", ragas=True) if test else None)
+        dev = evaluate_fully(self.bench, pipeline, "dev")
+        return _Arm(name, pipeline, dev, evaluate_fully(self.bench, pipeline, "test") if test else None)
 
     def _arm_record(self, arm: _Arm) -> ArmRecord:
         splits = [e for e in (arm.dev, arm.test) if e is not None]

@@ -15,10 +15,14 @@ __all__ = ["Finding", "examine"]
 
 _OPTIONAL = (
     ("faiss-cpu", "cpu", "the FAISS indexes flat and hnsw on a CPU"),
-    ("faiss-gpu", "gpu", "FAISS on a GPU (instead of faiss-cpu)"),
-    ("bitsandbytes", "gpu", "4-bit training of the LLM (QLoRA) on a GPU"),
-    ("fastapi", "serve", "serving a pipeline over HTTP"),
-    ("ray", "ray", "sweeps over several machines"),
+    (
+        "faiss-gpu",
+        "gpu",
+        "the FAISS indexes from the GPU wheel, instead of faiss-cpu (searching on the GPU itself is not built yet)",
+    ),
+    ("bitsandbytes", "gpu", "nothing yet (4-bit training of the LLM on a GPU is planned)"),
+    ("fastapi", "serve", "nothing yet (serving a pipeline over HTTP is planned)"),
+    ("ray", "ray", "nothing yet (sweeps over several machines are planned)"),
     ("docling", "parse", "the docling parser for hard PDFs"),
 )
 _REQUIRED = (

@@ -12,7 +12,7 @@ from ..eval.questions import load_questions
 from .config import load_experiment
 from .published import PublishedCell, compare_published
 from .records import EstimateRecord
-from .scoring import clusters, estimates
+from .scoring import clusters, estimates, evaluate_fully
 from .workbench import Workbench
 
 __all__ = ["EvalResult", "evaluate_config"]
@@ -53,7 +53,7 @@ def evaluate_config(path: Path, split: Split, overrides: Sequence[str], reporter
     base_dir = Path(path).absolute().parent
     questions = load_questions(config.resources(base_dir).path(config.data.questions))
     bench = Workbench(config, base_dir, questions, reporter)
-    evaluation = bench.evaluate(config.pipeline, split, ragas=True)
+    evaluation = evaluate_fully(bench, config.pipeline, split)
     corpus = bench.get(bench.documents_stage(config.pipeline))
     return EvalResult(
         name=config.name,

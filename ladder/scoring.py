@@ -5,19 +5,20 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from ..core.cache import digest
 from ..core.store import Stage
-from ..core.types import Question, Score
+from ..core.types import Question, Score, Split
 from ..eval.judge import JudgeSettings, Verdict, judge_scores
 from ..eval.ragas_metrics import ragas_scores
 from ..eval.statistics import mean_interval
+from .config import PipelineConfig
 from .records import EstimateRecord
 from .workbench import Evaluation, Workbench
 
-__all__ = ["clusters", "estimates", "further_scores"]
+__all__ = ["clusters", "estimates", "evaluate_fully", "further_scores"]
 
 
 def clusters(questions: Sequence[Question]) -> dict[str, str]:
@@ -40,6 +41,12 @@ def estimates(scores: Sequence[Score], groups: Mapping[str, str], seed: int) -> 
         numbers = {name: _finite(getattr(estimate, name)) for name in ("mean", "low", "high")}
         records[metric] = EstimateRecord(**numbers, n_ok=estimate.n_ok, n=estimate.n)
     return records
+
+
+def evaluate_fully(bench: Workbench, pipeline: PipelineConfig, split: Split) -> Evaluation:
+    """Scores a pipeline end to end, with RAGAS and judged metrics where the config asks for them."""
+    evaluation = bench.evaluate(pipeline, split)
+    return replace(evaluation, scores=[*evaluation.scores, *further_scores(bench, evaluation)])
 
 
 def further_scores(bench: Workbench, evaluation: Evaluation) -> list[Score]:

@@ -344,14 +344,13 @@ class Workbench:
         return answers
 
     def evaluate(
-        self, pipeline: PipelineConfig, split: Split, ragas: bool = False, questions: Sequence[Question] | None = None
+        self, pipeline: PipelineConfig, split: Split, questions: Sequence[Question] | None = None
     ) -> Evaluation:
-        """Scores a pipeline end to end.
+        """Scores a pipeline end to end by what is arithmetic; `scoring.evaluate_fully` adds RAGAS and judges.
 
         Args:
             pipeline: Which one.
             split: Which questions.
-            ragas: Adds RAGAS and judged metrics where the config asks for them.
             questions: Instead of the split's.
         """
         asked = tuple(questions) if questions is not None else self.split(split)
@@ -360,12 +359,7 @@ class Workbench:
         answers = self.answer(pipeline, asked, contexts)
         scores = self.retrieval_scores(pipeline, asked, retrieved) + self.answer_scores(asked, answers)
         gold = self.get(self.gold_stage(pipeline))
-        evaluation = Evaluation(pipeline, split, asked, retrieved, gold, answers, scores)
-        if ragas:
-            from .scoring import further_scores
-
-            scores += further_scores(self, evaluation)
-        return evaluation
+        return Evaluation(pipeline, split, asked, retrieved, gold, answers, scores)
 
     def retrieval_scores(
         self, pipeline: PipelineConfig, questions: Sequence[Question], retrieved: Retrieved

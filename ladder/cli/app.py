@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from ...core.errors import RagladderError, StageError
-from . import ask, check, climb, compare, data, doctor, embed, eval, export, init, llm, report, runs
+from . import ask, check, climb, compare, data, doctor, embed, eval, export, init, judge, llm, report, runs
 from .logs import third_party_logs
 
 __all__ = ["app", "main"]

@@ -26,6 +26,7 @@ WIDTH = 160
 def pairs(
     config: Config,
     show: Annotated[int, typer.Option(min=0, help="Pairs to print, evenly spread over all.")] = 20,
+    full: Annotated[bool, typer.Option("--full", help="Print passages whole, not their beginnings.")] = False,
     set_: Overrides = None,
     json: Json = False,
     quiet: Quiet = False,
@@ -39,7 +40,7 @@ def pairs(
     if json:
         print(report.model_dump_json(indent=1))
         return
-    _print_pairs(report)
+    _print_pairs(report, full)
     print(f"next: {_command('train', config, set_)}")
 
 
@@ -73,7 +74,7 @@ def _command(name: str, config: Path, overrides: list[str] | None) -> str:
     return command(name, config, overrides).replace("ragladder", "ragladder embed", 1)
 
 
-def _print_pairs(report: PairsReport) -> None:
+def _print_pairs(report: PairsReport, full: bool) -> None:
     print(report.summary)
     if report.negatives is not None:
         counts = report.negatives
@@ -82,15 +83,15 @@ def _print_pairs(report: PairsReport) -> None:
             "(kept, with in-batch negatives alone)"
         )
     for pair in report.pairs:
-        print(f"\n{pair.question_id}  {pair.query}\n  +  {_short(f'{pair.chunk_id}: {pair.positive}')}")
+        print(f"\n{pair.question_id}  {pair.query}\n  +  {_one_line(f'{pair.chunk_id}: {pair.positive}', full)}")
         for negative in pair.negatives:
-            print(f"  -  {_short(negative)}")
+            print(f"  -  {_one_line(negative, full)}")
     if report.pairs:
         print()
 
 
-def _short(text: str) -> str:
-    return textwrap.shorten(text, WIDTH, placeholder=" …")
+def _one_line(text: str, full: bool) -> str:
+    return " ".join(text.split()) if full else textwrap.shorten(text, WIDTH, placeholder=" …")
 
 
 def _print_training(result: EmbedTraining) -> None:
@@ -103,6 +104,6 @@ def _print_training(result: EmbedTraining) -> None:
         )
     else:
         print("kept: the base itself, as no trained model beats it on dev")
-    when = "trained before" if result.reused else "trained"
+    when = "trained earlier," if result.reused else "trained"
     print(f"{when} in {training['seconds']:.0f} s on {training['pairs']} pairs, {training['precision']}")
     print(f"model: {result.model}")

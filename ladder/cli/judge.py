@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .options import Config, Json, Overrides, Quiet
 
 if TYPE_CHECKING:
+    from ...core.components import Resources
+    from ...core.progress import Reporter
+    from ...core.types import Embedder
     from ...eval.calibrate import Calibration, Figure
     from ..config import ExperimentConfig
 
@@ -45,10 +48,8 @@ def calibrate(
     quiet: Quiet = False,
 ) -> None:
     """Hold a judge against human labels: agreement, kappa, bias, a corrected mean. Exit code 3: it fails a probe."""
-    from ...core.cache import VectorCache, digest
     from ...core.config import validate
     from ...core.progress import Reporter
-    from ...embeddings.encode import CachedEmbedder
     from ...eval import calibrate as library
     from ...eval.questions import load_questions
     from ..config import load_experiment
@@ -60,28 +61,33 @@ def calibrate(
     given = {"metric": chosen, "threshold": threshold, "probes": probes, "seed": experiment.seed}
     settings = validate(given, library.CalibrateSettings, "ragladder judge calibrate")
     rows = library.load_labels(labels, questions)
-    embedder, identity = None, None
-    if library.metric_needs_embedder(chosen) and not any(row.judge for row in rows):
-        identity = experiment.pipeline.embed.identity(resources)
-        cache = VectorCache(resources.cache_dir / "vectors" / digest(identity)[:20])
-        built = experiment.pipeline.embed.build(resources)
-        embedder = CachedEmbedder(built, identity, cache, Reporter(quiet=quiet or json))
-    # The probes look at no question that the gate does.
-    found = library.calibrate(
-        rows,
-        settings,
-        [question for question in questions if question.split != "test"],
-        experiment.score.judge,
-        resources,
-        embedder,
-        identity,
-    )
+    scored = next((row.judge for row in rows if row.judge), "")
+    embedder, embedded_by = None, None
+    if library.metric_needs_embedder(chosen) and not scored:
+        embedder, embedded_by = _embedder(experiment, resources, Reporter(quiet=quiet or json))
     earlier = _earlier(baseline) if baseline is not None else None
-    if earlier is not None:
-        library.require_same_judge(earlier.judge, found.judge)
+    if earlier is not None:  # before the judge is asked, which costs
+        here = scored or library.judge_identity(chosen, experiment.score.judge, resources, embedded_by)
+        library.require_same_judge(earlier.judge, here)
+    # The probes look at no question that the gate does.
+    seen = [question for question in questions if question.split != "test"]
+    found = library.calibrate(rows, settings, seen, experiment.score.judge, resources, embedder, embedded_by)
     print(found.model_dump_json(indent=1) if json else "\n".join(_lines(found, earlier)))
     if not found.sound:
         raise typer.Exit(3)
+
+
+def _embedder(
+    experiment: ExperimentConfig, resources: Resources, reporter: Reporter
+) -> tuple[Embedder, dict[str, Any]]:
+    """The pipeline's embedder, with the cache that runs use, and its identity."""
+    from ...core.cache import VectorCache, digest
+    from ...embeddings.encode import CachedEmbedder
+
+    embed = experiment.pipeline.embed
+    identity = embed.identity(resources)
+    cache = VectorCache(resources.cache_dir / "vectors" / digest(identity)[:20])
+    return CachedEmbedder(embed.build(resources), identity, cache, reporter), identity
 
 
 def _metric(experiment: ExperimentConfig, metric: str | None) -> str:
@@ -92,12 +98,13 @@ def _metric(experiment: ExperimentConfig, metric: str | None) -> str:
     judge = experiment.score.judge
     if judge is None:
         return experiment.score.answer_metric
-    if len(judge.metrics) > 1:
+    names = list(judge.metrics)
+    if len(names) > 1:
         raise ConfigError(
-            f"--metric: the judge has {len(judge.metrics)} metrics; say which one the labels are about: "
-            + ", ".join(f"ragas/{name}" for name in judge.metrics)
+            f"--metric: the judge has {len(names)} metrics; say which one the labels are about: "
+            + ", ".join(f"ragas/{name}" for name in names)
         )
-    return f"ragas/{judge.metrics[0]}"
+    return f"ragas/{names[0]}"
 
 
 def _earlier(path: Path) -> Calibration:
@@ -122,27 +129,37 @@ def _lines(found: Calibration, earlier: Calibration | None) -> list[str]:
         verdict = "passed" if probe.passed else "FAILED"
         lines.append(f"  probe {probe.name:9} {verdict}  {probe.right} of {probe.cases} {probe.wanted}, {mean}{failed}")
     if not found.sound:
-        return [*lines, "this judge measures nothing: the labels were not looked at; take a stronger LLM or another metric"]
+        return [
+            *lines,
+            "this judge measures nothing: the labels were not looked at; take a stronger LLM or another metric",
+        ]
     lines.append(
         f"{found.rows} answers, {found.labelled} labelled, {found.compared} compared, about {found.questions} questions"
     )
     lines += [f"  without a score: {count} {status}" for status, count in found.failed.items()]
     for name in ("agreement", "kappa", "auc", "bias"):
-        before = f"   before: {_shown(getattr(earlier, name))}" if earlier is not None else ""
-        lines.append(f"  {name:10} {_shown(getattr(found, name))}{before}")
+        sign = "+" if name == "bias" else ""
+        before = f"   before: {_shown(getattr(earlier, name), sign)}" if earlier is not None else ""
+        lines.append(f"  {name:10} {_shown(getattr(found, name), sign)}{before}")
+    if earlier is not None and earlier.threshold != found.threshold:
+        lines.append(f"  note: agreement and kappa before were at the threshold {earlier.threshold:g}")
     if found.confusion is not None:
         c = found.confusion
-        lines.append(f"  accepted by both {c.both_accept}, by the judge alone {c.judge_only}, by people alone "
-                     f"{c.human_only}, by neither {c.both_reject}")
+        lines.append(
+            f"  accepted by both {c.both_accept}, by the judge alone {c.judge_only}, by people alone "
+            f"{c.human_only}, by neither {c.both_reject}"
+        )
     if found.corrected_mean is not None:
-        lines.append(f"  mean by the judge {found.judge_mean:.3f}, corrected {_shown(found.corrected_mean)} "
-                     f"(holds if the labelled answers are a random sample)")
+        lines.append(
+            f"  mean by the judge {found.judge_mean:.3f}, corrected {_shown(found.corrected_mean)} "
+            f"(holds if the labelled answers are a random sample)"
+        )
     return lines
 
 
-def _shown(figure: Figure | None) -> str:
+def _shown(figure: Figure | None, sign: str = "") -> str:
     if figure is None or figure.value is None:
         return "not defined (all alike)"
     if figure.low is None or figure.high is None:
-        return f"{figure.value:+.3f}  (too few labels, or no disagreement: no interval)"
-    return f"{figure.value:+.3f}  [{figure.low:+.3f}, {figure.high:+.3f}]"
+        return f"{figure.value:{sign}.3f}  (too few labels, or no disagreement: no interval)"
+    return f"{figure.value:{sign}.3f}  [{figure.low:{sign}.3f}, {figure.high:{sign}.3f}]"

@@ -126,10 +126,10 @@ def _print_training(result: LLMTraining) -> None:
     else:
         fell = "" if result.improved else ": it did not fall, so the adapter has learnt nothing that dev shows"
         print(f"dev loss: {result.before:.4f} before, {result.after:.4f} after{fell}")
-    when = "trained before" if result.reused else "trained"
+    when = "trained earlier," if result.reused else "trained"
     print(
-        f"{when} in {_duration(training['seconds'])} on {training['examples']} examples: {training['steps']} steps, the "
-        f"adapter is that of step {training['best_step']}; {training['trainable_parameters']:,} of "
+        f"{when} in {_duration(training['seconds'])} on {training['examples']} examples: {training['steps']} steps, "
+        f"the adapter is that of step {training['best_step']}; {training['trainable_parameters']:,} of "
         f"{training['total_parameters']:,} parameters, {training['dtype']}"
     )
     for note in training["notes"]:

@@ -70,7 +70,11 @@ def propose_embedding(context: RungContext, settings: EmbeddingRungSettings) -> 
     stage = embedding_stage(bench, incumbent, settings, data)
     result = bench.get(stage)
     model = str(bench.store.folder(stage) / "model")
-    details = {"model": model, "pair_counts": dict(data.pairs.counts), **{k: v for k, v in result.items() if k != "folder"}}
+    details = {
+        "model": model,
+        "pair_counts": dict(data.pairs.counts),
+        **{k: v for k, v in result.items() if k != "folder"},
+    }
     if result["alpha"] == 0:
         return Proposal(
             None,

@@ -1,0 +1,230 @@
+"""`ragladder embed` and `ragladder llm`: the finetuning rungs by themselves."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Cli = Callable[..., Any]
+# What the retrieval rung of the three-rung climb adopts: with it a command works on the rungs' own incumbent.
+TUNED = ("--set", "pipeline.retrieve.mode=hybrid")
+
+
+def parsed(ran: Any, code: int = 0) -> Any:
+    """Standard output as JSON; nothing else may be on it, and nothing on standard error."""
+    assert (ran.code, ran.err) == (code, ""), ran.err
+    return json.loads(ran.out)
+
+
+def suggested(ran: Any) -> list[str]:
+    """The arguments of the command that the last line names."""
+    assert ran.code == 0, ran.err
+    last = ran.out.splitlines()[-1]
+    assert last.startswith("next: ragladder ")
+    return shlex.split(last.removeprefix("next: ragladder "))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Files of a folder."""
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def rung(space: Any, name: str) -> dict[str, Any]:
+    """What the climb noted of a rung."""
+    return next(r["details"] for r in space.ladder()["rungs"] if r["name"] == name)
+
+
+# --- embed ------------------------------------------------------------------------------------------------------------
+
+
+def test_pairs_are_those_of_the_climb_and_hold_the_evidence(all_rungs: Any, cli: Cli) -> None:
+    report = parsed(cli("embed", "pairs", all_rungs.config, "--json", *TUNED))
+    assert report["counts"] == rung(all_rungs, "embedding")["pair_counts"]
+    assert len(report["pairs"]) == report["counts"]["pairs"] == 12
+    assert report["counts"]["unanswerable"] == 1
+    assert report["negatives"] is None
+    evidence = {row["id"]: row["evidence"][0]["text"] for row in all_rungs.rows() if row.get("evidence")}
+    assert all(evidence[pair["question_id"]] in " ".join(pair["positive"].split()) for pair in report["pairs"])
+    ran = cli("embed", "pairs", all_rungs.config, "--show", 3)
+    assert ran.out.splitlines()[0] == report["summary"]
+    assert "1 questions without evidence" in ran.out
+    assert sum(line.startswith("  +  ") for line in ran.out.splitlines()) == 3
+    assert suggested(ran)[:2] == ["embed", "train"]
+    whole = cli("embed", "pairs", all_rungs.config, "--full").out
+    for pair in report["pairs"]:
+        assert " ".join(pair["positive"].split()) in whole
+        assert " ".join(pair["positive"].split()) not in ran.out
+    assert cli("embed", "pairs", all_rungs.config, "--show", 0).out.count("  +  ") == 0
+
+
+def test_mined_negatives_are_shown_and_come_from_train_documents(all_rungs: Any, cli: Cli) -> None:
+    mine = "rungs.embedding.train.hard_negatives={num_negatives: 2, relative_margin: null}"
+    report = parsed(cli("embed", "pairs", all_rungs.config, "--json", "--set", mine))
+    assert sum(report["negatives"].values()) == report["counts"]["pairs"]
+    negatives = [(pair, text) for pair in report["pairs"] for text in pair["negatives"]]
+    assert len(negatives) >= 12
+    for pair, text in negatives:
+        assert text != pair["positive"]
+        assert any(device in text.lower() for device in ("kettle", "lantern", "pump"))
+    text = cli("embed", "pairs", all_rungs.config, "--set", mine).out
+    assert f"hard negatives: {report['negatives']['complete']} pairs have all" in text
+    assert "\n  -  " in text
+
+
+def test_embed_train_is_the_climbs_training_and_eval_takes_its_model(all_rungs: Any, cli: Cli) -> None:
+    before = all_rungs.stages()
+    result = parsed(cli("embed", "train", all_rungs.config, "--json", *TUNED))
+    details = rung(all_rungs, "embedding")
+    assert result["reused"] is True
+    assert Path(result["model"]).relative_to(all_rungs.cache) == Path(*Path(details["model"]).parts[-3:])
+    assert (result["before"], result["after"]) == (details["base_score"], details["best_score"])
+    assert result["improved"] is True
+    assert all_rungs.stages() == before
+    ran = cli("embed", "train", all_rungs.config, *TUNED, "--out", "trained")
+    assert f"dev ndcg@5: {result['before']:.4f} before, {result['after']:.4f} after" in ran.out
+    assert "trained earlier" in ran.out
+    assert contents(all_rungs.root / "trained") == contents(Path(result["model"]))
+    arguments = suggested(ran)
+    assert arguments[0] == "eval"
+    assert f"pipeline.embed.model={all_rungs.root / 'trained'}" in arguments
+    trained = parsed(cli(*arguments, "--json"))["scores"]["ndcg@5"]["mean"]
+    tried = next(r for r in all_rungs.ladder()["rungs"] if r["name"] == "embedding")["candidate"]
+    assert trained == pytest.approx(tried["scores"]["dev"]["ndcg@5"]["mean"])
+
+
+def test_a_training_that_does_not_pay_says_that_the_model_is_the_base(workspace: Any, cli: Cli) -> None:
+    small = "rungs.embedding={metric: ndcg@5, train: {epochs: 1, learning_rate: 1.0e-12, wise_ft: [], dtype: fp32}}"
+    ran = cli("embed", "train", workspace.config, "--out", "m", "--set", small)
+    assert "kept: the base itself" in ran.out
+    assert suggested(ran)[:2] == ["embed", "pairs"]
+    result = parsed(cli("embed", "train", workspace.config, "--json", "--set", small))
+    assert (result["improved"], result["reused"]) == (False, True)
+    assert result["before"] == result["after"]
+    assert (workspace.root / "m" / "modules.json").is_file()
+    assert not workspace.runs()
+
+
+def test_a_rung_that_is_not_configured_is_taken_with_its_defaults_aloud(workspace: Any, cli: Cli) -> None:
+    ran = cli("embed", "pairs", workspace.config, "--set", "score.ks=[5,10]")
+    assert ran.code == 0
+    assert "rungs.embedding is not in the config" in ran.err
+    # Its default metric, ndcg@10, is not among the config's: no other is taken in its place.
+    refused = cli("embed", "pairs", workspace.config)
+    assert refused.code == 2
+    assert "ndcg@10" in refused.err
+
+
+# --- llm --------------------------------------------------------------------------------------------------------------
+
+
+def test_llm_data_reports_what_the_climb_trains_on(all_rungs: Any, cli: Cli) -> None:
+    result = parsed(cli("llm", "data", all_rungs.config, "--json", "--show", 4, *TUNED))
+    details = rung(all_rungs, "llm")
+    assert result["report"] == details["data"]
+    assert (result["inserted"], result["without_oracle"], result["trimmed"]) == (
+        details["inserted"],
+        details["without_oracle"],
+        details["trimmed"],
+    )
+    assert (result["dev_examples"], result["estimate"], len(result["samples"])) == (13, None, 4)
+    ran = cli("llm", "data", all_rungs.config, "--show", 4, *TUNED)
+    for sample in result["samples"]:
+        assert all(text in ran.out for _, text in sample["messages"])
+        assert f"[assistant, to be learnt]\n{sample['completion']}\n" in ran.out
+    assert f"window {result['report']['tokens']['window']}" in ran.out
+    assert suggested(ran)[:2] == ["llm", "train"]
+
+
+def test_llm_data_that_cannot_be_trained_on_exits_with_3(all_rungs: Any, cli: Cli) -> None:
+    style = ("--set", "rungs.llm.checks.style=never")
+    ran = cli("llm", "data", all_rungs.config, "--estimate", *style)
+    assert ran.code == 3
+    assert "error    style: 13 of 13 examples" in ran.out
+    assert "estimate: not made" in ran.out
+    assert "next:" not in ran.out
+    result = parsed(cli("llm", "data", all_rungs.config, "--json", *style), code=3)
+    assert [f["check"] for f in result["report"]["findings"] if f["severity"] == "error"] == ["style"]
+    refused = cli("llm", "train", all_rungs.config, *style)
+    assert refused.code == 3
+    assert "style" in refused.err
+
+
+def test_warnings_are_listed_and_do_not_stop(all_rungs: Any, cli: Cli) -> None:
+    ran = cli("llm", "data", all_rungs.config, "--show", 0, "--set", "rungs.llm.checks.min_abstain=0.9")
+    assert ran.code == 0
+    assert "warning  balance: " in ran.out
+
+
+def test_the_estimate_is_of_the_steps_that_training_takes(all_rungs: Any, cli: Cli) -> None:
+    ran = parsed(cli("llm", "data", all_rungs.config, "--json", "--estimate", "--price", 3600, *TUNED))
+    cost = ran["estimate"]
+    trained = rung(all_rungs, "llm")
+    assert cost["steps"] == trained["steps"]
+    assert cost["trainable_parameters"] == trained["trainable_parameters"]
+    assert cost["money"] == pytest.approx(cost["seconds"])
+    assert cost["seconds"] > 0
+    alone = cli("llm", "data", all_rungs.config, "--price", 2)
+    assert alone.code == 2
+    assert "--estimate" in alone.err
+
+
+def test_llm_train_is_the_climbs_training_and_eval_takes_its_adapter(all_rungs: Any, cli: Cli) -> None:
+    before = all_rungs.stages()
+    result = parsed(cli("llm", "train", all_rungs.config, "--json", *TUNED))
+    details = rung(all_rungs, "llm")
+    assert result["reused"] is True
+    assert Path(result["adapter"]).relative_to(all_rungs.cache) == Path(*Path(details["adapter"]).parts[-3:])
+    assert (result["before"], result["after"]) == (details["base_dev_loss"], details["best_dev_loss"])
+    assert result["improved"] is (result["after"] < result["before"])
+    assert all_rungs.stages() == before
+    ran = cli("llm", "train", all_rungs.config, *TUNED, "--out", "adapter")
+    assert f"dev loss: {result['before']:.4f} before, {result['after']:.4f} after" in ran.out
+    assert contents(all_rungs.root / "adapter") == contents(Path(result["adapter"]))
+    arguments = suggested(ran)
+    assert f"pipeline.generate.llm.adapter={all_rungs.root / 'adapter'}" in arguments
+    assert parsed(cli(*arguments, "--json"))["questions"] == 13
+
+
+# --- both -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["embed", "llm"])
+def test_a_folder_in_use_is_refused_before_anything_is_computed(workspace: Any, cli: Cli, name: str) -> None:
+    ran = cli(name, "train", workspace.config, "--out", workspace.docs)
+    assert ran.code == 3
+    assert "not empty" in ran.err
+    assert not workspace.stages()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "change", "said"),
+    [
+        (("embed", "pairs"), "pipeline.embed.kind=static", "finetunes a sentence_transformer"),
+        (("embed", "train"), "pipeline.retrieve.mode=bm25", "searches words only"),
+        (("llm", "data"), "pipeline.generate=extractive", "finetunes a model on this machine"),
+        (("llm", "train"), "pipeline.generate=extractive", "finetunes a model on this machine"),
+    ],
+)
+def test_a_pipeline_that_cannot_be_finetuned_exits_with_2(
+    workspace: Any, cli: Cli, arguments: tuple[str, ...], change: str, said: str
+) -> None:
+    sections = ("--set", "rungs.embedding.metric=ndcg@5", "--set", "rungs.llm={}")
+    ran = cli(*arguments, workspace.config, *sections, "--set", change)
+    assert ran.code == 2
+    assert said in ran.err
+    assert "Traceback" not in ran.err
+
+
+@pytest.mark.parametrize("arguments", [("embed", "pairs"), ("embed", "train"), ("llm", "data"), ("llm", "train")])
+def test_train_questions_are_needed(workspace: Any, cli: Cli, tiny_llm: Path, arguments: tuple[str, ...]) -> None:
+    workspace.write_rows([row for row in workspace.rows() if row["split"] != "train"])
+    generate = json.dumps({"kind": "llm", "llm": {"kind": "local", "model": str(tiny_llm)}})
+    sections = ("--set", "rungs.embedding.metric=ndcg@5", "--set", f"pipeline.generate={generate}")
+    ran = cli(*arguments, workspace.config, *sections)
+    assert ran.code == 3
+    assert "'train'" in ran.err
