@@ -11,9 +11,8 @@ from __future__ import annotations
 import argparse
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerFast
-
 from generate import ASSISTANT, END, USER, ItemWriter
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerFast
 
 HELD_OUT_SEED = 987_654_321
 SHAPES = ("mini", "few", "mid", "full", "long")
@@ -31,7 +30,9 @@ def exact(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, prompt: s
     return best.tolist() == whole[len(head) :]
 
 
-def share_right(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, shape: str, kind: str, count: int) -> float:
+def share_right(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, shape: str, kind: str, count: int
+) -> float:
     """Returns the exact match on held-out items of one shape and kind."""
     writer = ItemWriter(HELD_OUT_SEED)
     items = [writer.item(shape, kind) for _ in range(count)]

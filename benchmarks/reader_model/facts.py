@@ -15,6 +15,36 @@ from values import LEXICON, Values, inflect
 NOUN_SLOTS = {"thing", "part", "topic", "jargon", "place", "role"}
 SEGMENT = re.compile(r"\{([^}]+)\}|\(([^()]*\|[^()]*)\)")
 
+GREETINGS = ["Hi, ", "Hello, ", "Quick question: ", "Sorry, ", "A customer asks: "]
+LEADS = ["Can you tell me: ", "I need to know: ", "Do you know ", "My question: ", "Please tell me, "]
+LEADS += ["A partner wants to know: ", "We have a new colleague. ", "I could not find this. "]
+EMBED_SLOTS = ("month", "adj", "thing", "topic", "place", "ref", "state", "role", "verb", "part")
+INTROS = ["In most cases", "As a rule", "Since {month}", "On a {adj} {thing}", "Note:", "Important:"]
+INTROS += ["Unlike the {thing}", "For the {topic}", "At the {place}", "By default", "**{topic}.**"]
+ADDITIONS = [" (see {ref})", ", even if the {thing} is {state}", ", unless the {role} says otherwise"]
+ADDITIONS += ["; this also holds for the {topic}", " so that the {thing} can {verb}", " (new)", ", as before"]
+ADDITIONS += [", and the {thing} is {state}", " because of the {topic}", "; the {part} follows later"]
+ROW_KINDS = ["thing", "topic", "code", "town", "place", "setting", "jargon", "role", "model", "partno"]
+COLUMN_LABELS = {
+    "dur": ["Hold time", "Wait", "Timeout", "Deadline"],
+    "qty": ["Limit", "Range", "Load"],
+    "num": ["Retries", "Count", "Maximum"],
+    "money": ["Price", "Fee", "Cost"],
+    "role": ["Owner", "Who", "Contact role"],
+    "place": ["Location", "Where"],
+    "action": ["Action", "What to do", "Remedy"],
+    "time": ["Start", "Opens", "Closes"],
+    "state": ["Meaning", "State"],
+    "name": ["Contact", "Person"],
+    "partno": ["Part number", "Order number"],
+    "color": ["Colour", "Lamp"],
+    "pct": ["Share", "Discount"],
+    "team": ["Team", "Owner team"],
+}
+CELL_QUESTIONS = ["What is the {c} of {r}?", "{r} {c}", "{c} for {r}?", "Which {c} does {r} have?"]
+CELL_QUESTIONS += ["What does the table give as {c} for {r}?", "{c} of the {r}", "What is {r}'s {c}?"]
+ROW_QUESTIONS = ["Which one has {c} {v}?", "What has a {c} of {v}?", "Where is the {c} {v}?"]
+
 
 @dataclass
 class Pattern:
@@ -106,15 +136,13 @@ class FactWriter:
 
     def embed(self, text: str) -> str:
         """Returns a sentence with an introduction or an addition that says nothing about the fact."""
-        rng, get = self.rng, self.values.get
+        rng = self.rng
+        slots = {slot: self.values.get(slot) for slot in EMBED_SLOTS}
         if rng.random() < 0.5:
-            intro = rng.choice(["In most cases", "As a rule", f"Since {get('month')}", f"On a {get('adj')} {get('thing')}", "Note:", "Important:",
-                                f"Unlike the {get('thing')}", f"For the {get('topic')}", f"At the {get('place')}", "By default", f"**{capital(get('topic'))}.**"])
-            return f"{intro}{'' if intro[-1] in ':*' else ','} {text if rng.random() < 0.5 and intro[-1] not in ':*' else capital(text)}"
-        tail = rng.choice([f" (see {get('ref')})", f", even if the {get('thing')} is {get('state')}", f", unless the {get('role')} says otherwise",
-                           f"; this also holds for the {get('topic')}", f" so that the {get('thing')} can {get('verb')}", " (new)", ", as before",
-                           f", and the {get('thing')} is {get('state')}", f" because of the {get('topic')}", f"; the {get('part')} follows later"])
-        return capital(text.rstrip(".") + tail + ".")
+            intro = rng.choice(INTROS).format(**slots)
+            stop = intro[-1] in ":*"
+            return f"{intro}{'' if stop else ','} {text if rng.random() < 0.5 and not stop else capital(text)}"
+        return capital(text.rstrip(".") + rng.choice(ADDITIONS).format(**slots) + ".")
 
     def mention(self, name: str, value: str, rivals: list[str]) -> str:
         """Returns a value as a question may name it: shortened, or with a synonym."""
@@ -147,7 +175,8 @@ class FactWriter:
         """Adds the heading that tells the fact from its siblings to a question."""
         if question.endswith("?"):
             return self.rng.choice(["{} {} {}?", "{} {} {}?", "For {2}: {0}?"]).format(
-                question[:-1], self.rng.choice(["for", "on", "in", "at", "of"]), heading)
+                question[:-1], self.rng.choice(["for", "on", "in", "at", "of"]), heading
+            )
         return self.rng.choice(["{} {}", "{1} {0}"]).format(question, heading)
 
     def dress(self, question: str) -> str:
@@ -155,17 +184,17 @@ class FactWriter:
         rng = self.rng
         roll = rng.random()
         if roll < 0.05:
-            question = rng.choice(["Hi, ", "Hello, ", "Quick question: ", "Sorry, ", "A customer asks: "]) + question[0].lower() + question[1:]
+            question = rng.choice(GREETINGS) + question[0].lower() + question[1:]
         elif roll < 0.08:
             question = question.rstrip("?") + rng.choice([", please?", " thanks", " please", "??"])
         elif roll < 0.13:
             question = question.lower()
         elif roll < 0.2:
-            lead = rng.choice(["Can you tell me: ", "I need to know: ", "Do you know ", "My question: ", "Please tell me, ", "A partner wants to know: ",
-                               "We have a new colleague. ", "I could not find this. ", f"I am at the {self.values.get('place')}. "])
+            lead = rng.choice([*LEADS, f"I am at the {self.values.get('place')}. "])
             question = lead + (question if lead.rstrip()[-1] in ".:" else question[0].lower() + question[1:])
         if rng.random() < 0.1:
-            question = question.replace("What is", "What's").replace("Where is", "Where's").replace("do I", rng.choice(["do we", "should I", "does one"]))
+            question = question.replace("What is", "What's").replace("Where is", "Where's")
+            question = question.replace("do I", rng.choice(["do we", "should I", "does one"]))
         return capital(question) if rng.random() < 0.85 else question
 
     # ---- passages --------------------------------------------------------------------------------------
@@ -173,7 +202,9 @@ class FactWriter:
     def header(self, ref: str, heading: str) -> str:
         """Returns a passage's first line."""
         rng, get = self.rng, self.values.get
-        title = capital(f"{get('topic') if rng.random() < 0.5 else get('thing')} {rng.choice(['', get('doctitle')])}").strip()
+        title = capital(
+            f"{get('topic') if rng.random() < 0.5 else get('thing')} {rng.choice(['', get('doctitle')])}"
+        ).strip()
         parts = [rng.choice([title, title.title()])] + ([get("heading")] if rng.random() < 0.5 else [])
         if heading:
             parts.append(capital(heading))
@@ -199,20 +230,20 @@ class FactWriter:
     def table(self, sep: str) -> tuple[str, list[tuple[str, str]]]:
         """Returns a pipe table and questions on its cells with their answers."""
         rng, get = self.rng, self.values.get
-        row_kind = rng.choice(["thing", "topic", "code", "town", "place", "setting", "jargon", "role", "model", "partno"])
+        row_kind = rng.choice(ROW_KINDS)
         rows = list(dict.fromkeys(get(row_kind) for _ in range(rng.randint(2, 6))))
-        kinds = rng.sample(["dur", "qty", "num", "money", "role", "place", "action", "time", "state", "name", "partno", "color", "pct", "team"],
-                           rng.randint(1, 3))
-        labels = {"dur": ["Hold time", "Wait", "Timeout", "Deadline"], "qty": ["Limit", "Range", "Load"], "num": ["Retries", "Count", "Maximum"],
-                  "money": ["Price", "Fee", "Cost"], "role": ["Owner", "Who", "Contact role"], "place": ["Location", "Where"],
-                  "action": ["Action", "What to do", "Remedy"], "time": ["Start", "Opens", "Closes"], "state": ["Meaning", "State"],
-                  "name": ["Contact", "Person"], "partno": ["Part number", "Order number"], "color": ["Colour", "Lamp"], "pct": ["Share", "Discount"],
-                  "team": ["Team", "Owner team"]}
-        columns = [rng.choice(labels[kind]) if rng.random() < 0.7 else capital(get("attr") if kind in ("dur", "qty", "num") else get("topic"))
-                   for kind in kinds]
+        kinds = rng.sample(list(COLUMN_LABELS), rng.randint(1, 3))
+        columns = [
+            rng.choice(COLUMN_LABELS[kind])
+            if rng.random() < 0.7
+            else capital(get("attr") if kind in ("dur", "qty", "num") else get("topic"))
+            for kind in kinds
+        ]
         cells = [[get(kind) for kind in kinds] for _ in rows]
         edge = rng.random() < 0.7
-        lines = [[rng.choice(["Item", "Name", "Code", "Case", "Type"])] + columns] + [[r] + c for r, c in zip(rows, cells, strict=True)]
+        lines = [[rng.choice(["Item", "Name", "Code", "Case", "Type"])] + columns] + [
+            [r] + c for r, c in zip(rows, cells, strict=True)
+        ]
         text = [" | ".join(line) for line in lines]
         if edge:
             text = [f"| {line} |" for line in text]
@@ -220,10 +251,7 @@ class FactWriter:
         asked = []
         for row, line in zip(rows, cells, strict=True):
             for column, cell in zip(columns, line, strict=True):
-                form = rng.choice(["What is the {c} of {r}?", "{r} {c}", "{c} for {r}?", "Which {c} does {r} have?", "What does the table give as {c} for {r}?",
-                                   "{c} of the {r}", "What is {r}'s {c}?"])
-                asked.append((self.dress(form.format(c=column.lower(), r=row)), cell))
+                asked.append((self.dress(rng.choice(CELL_QUESTIONS).format(c=column.lower(), r=row)), cell))
             if sum(line[0] == other[0] for other in cells) == 1:
-                form = rng.choice(["Which one has {c} {v}?", "What has a {c} of {v}?", "Where is the {c} {v}?"])
-                asked.append((self.dress(form.format(c=columns[0].lower(), v=line[0])), row))
+                asked.append((self.dress(rng.choice(ROW_QUESTIONS).format(c=columns[0].lower(), v=line[0])), row))
         return sep + "\n".join(text), asked

@@ -1,6 +1,6 @@
 """Writes the reader model's training text: passages, a question and its answer, in the chat format.
 
-    python generate.py --shape full --count 3      # look at a few items
+python generate.py --shape full --count 3      # look at a few items
 """
 
 from __future__ import annotations
@@ -12,11 +12,24 @@ from facts import Fact, FactWriter, capital, slots_of
 
 ABSTAIN = "Not documented"
 USER, ASSISTANT, END = "<|user|>", "<|assistant|>", "<|end|>"
+REF_QUESTIONS = ["Which document says: {}", "Which document answers: {}", "Where does it say: {}"]
+REF_QUESTIONS += ["Give the reference only: {}", "In which document do I find: {}", "Reference for: {}"]
+CITE_STYLES = [
+    ("{} Cite the document.", "{a} ({r})"),
+    ("{} (with reference)", "{a} ({r})"),
+    ("{} Reference first.", "{r}: {a}"),
+    ("{} Name the document too.", "{a}, see {r}"),
+    ("{} Name the source first.", "{r} - {a}"),
+]
 
 
 @dataclass
 class Shape:
-    """How large an item is: ranges of passages, facts a passage, filler sentences and follow-up questions."""
+    """How large an item is: ranges of passages, facts a passage, filler sentences and follow-up questions.
+
+    `header` is the share of items with references, `special` that of other tasks than plain questions, and
+    `alike` that of facts which share the item's pattern.
+    """
 
     passages: tuple[int, int]
     facts: tuple[int, int]
@@ -24,11 +37,13 @@ class Shape:
     follow_ups: tuple[int, int] = (0, 0)
     header: float = 1.0
     special: float = 0.3
+    alike: float = 0.25
 
 
 SHAPES = {
+    "pairs": Shape((1, 1), (2, 4), (0, 0), (1, 4), header=0.15, special=0.2, alike=0.9),
     "mini": Shape((1, 1), (1, 4), (0, 0), (0, 3), header=0.4, special=0.15),
-    "few": Shape((1, 2), (2, 5), (0, 1), (2, 6), header=0.7, special=0.25),
+    "few": Shape((1, 2), (2, 5), (0, 1), (2, 6), header=0.7, special=0.3),
     "mid": Shape((1, 3), (2, 6), (0, 2), (2, 8)),
     "full": Shape((2, 4), (3, 7), (0, 3), (2, 10)),
     "long": Shape((4, 5), (7, 14), (1, 4), (4, 16)),
@@ -43,7 +58,6 @@ class Passage:
     text: str
     facts: list[Fact]
     asked: list[tuple[str, str]]
-    sentences: list[str]
 
 
 @dataclass
@@ -75,18 +89,29 @@ class ItemWriter(FactWriter):
         rng = self.rng
         count = rng.randint(*shape.passages)
         with_header = count > 1 or rng.random() < shape.header
-        headed = with_header and rng.random() < 0.22
+        headed = with_header and rng.random() < 0.22 and shape.alike < 0.5
         family = self.headed_family(count, shape) if headed else [[] for _ in range(count)]
-        theme = {"thing": self.values.get("thing"), "topic": self.values.get("topic"), "jargon": self.values.get("jargon")}
+        theme = {
+            "thing": self.values.get("thing"),
+            "topic": self.values.get("topic"),
+            "jargon": self.values.get("jargon"),
+        }
         pattern = rng.choice(self.patterns)
         passages = []
         for own in family:
             facts = list(own)
             for _ in range(max(0, rng.randint(*shape.facts) - len(own))):
                 roll = rng.random()
-                facts.append(self.fact(pattern if roll < 0.25 else None, theme if 0.2 < roll < 0.45 else None))
+                facts.append(
+                    self.fact(
+                        pattern if roll < shape.alike else None,
+                        theme if 0.2 < roll < 0.45 and shape.alike < 0.5 else None,
+                    )
+                )
             rng.shuffle(facts)
-            passages.append(self.passage(facts, rng.randint(*shape.filler), with_header, own[0].heading if len(own) == 1 else ""))
+            passages.append(
+                self.passage(facts, rng.randint(*shape.filler), with_header, own[0].heading if len(own) == 1 else "")
+            )
         return passages
 
     def headed_family(self, count: int, shape: Shape) -> list[list[Fact]]:
@@ -103,7 +128,11 @@ class ItemWriter(FactWriter):
                 values[slot] = self.values.get(slot)
             heading = self.values.get(kind)
             heading = rng.choice(["Version {}", "version {}", "{}"]).format(heading) if kind == "ver" else heading
-            fact = Fact(type(base.pattern)(base.pattern.statement, [q for q in base.pattern.questions if q[0] == slot]), values, heading)
+            fact = Fact(
+                type(base.pattern)(base.pattern.statement, [q for q in base.pattern.questions if q[0] == slot]),
+                values,
+                heading,
+            )
             groups[index % count if count > 1 else 0].append(fact)
         return groups
 
@@ -121,7 +150,7 @@ class ItemWriter(FactWriter):
             text += ("\n" if text else "") + mark.format(capital(fact.heading), self.sentence(fact))
         if with_header:
             text = self.header(ref, heading) + "\n" + text
-        return Passage(ref if with_header else "", text, facts, asked, [])
+        return Passage(ref if with_header else "", text, facts, asked)
 
     def pairs(self, passages: list[Passage]) -> list[tuple[str, str, str]]:
         """Returns `(question, answer, reference)` of every answerable fact and table cell, shuffled."""
@@ -137,8 +166,11 @@ class ItemWriter(FactWriter):
         """Returns one item; `kind` None draws it: a plain question mostly, else a special task."""
         shape = SHAPES[shape_name]
         if kind is None:
-            kind = "qa" if self.rng.random() > shape.special else self.rng.choices(
-                ["none", "ref", "cite", "copy", "both"], [4, 2, 1, 0.7, 0.6])[0]
+            kind = (
+                "qa"
+                if self.rng.random() > shape.special
+                else self.rng.choices(["none", "ref", "cite", "copy", "both"], [5, 2, 1, 0.5, 0.5])[0]
+            )
         while True:
             passages = self.passages(shape)
             pairs = self.pairs(passages)
@@ -147,7 +179,9 @@ class ItemWriter(FactWriter):
                 extra = [(q, a) for q, a, _ in pairs if q != turns[0][0]][: self.rng.randint(*shape.follow_ups)]
                 return Item(kind, passages, turns + extra)
 
-    def special(self, kind: str, passages: list[Passage], pairs: list[tuple[str, str, str]]) -> list[tuple[str, str]] | None:
+    def special(
+        self, kind: str, passages: list[Passage], pairs: list[tuple[str, str, str]]
+    ) -> list[tuple[str, str]] | None:
         """Returns the first turn of an item of the given kind, or None if these passages have no such question."""
         rng, (question, answer, ref) = self.rng, pairs[0]
         if kind == "qa":
@@ -159,12 +193,9 @@ class ItemWriter(FactWriter):
         if not ref:
             return None
         if kind == "ref":
-            lead = rng.choice(["Which document says: {}", "Which document answers: {}", "Where does it say: {}", "Give the reference only: {}",
-                               "In which document do I find: {}", "Reference for: {}"])
-            return [(lead.format(question), ref)]
+            return [(rng.choice(REF_QUESTIONS).format(question), ref)]
         if kind == "cite":
-            lead, style = rng.choice([("{} Cite the document.", "{a} ({r})"), ("{} Reference first.", "{r}: {a}"), ("{} (with reference)", "{a} ({r})"),
-                                      ("{} Name the document too.", "{a}, see {r}"), ("{} Name the source first.", "{r} - {a}")])
+            lead, style = rng.choice(CITE_STYLES)
             return [(lead.format(question), style.format(a=answer, r=ref))]
         if len(pairs) < 2:
             return None
@@ -178,12 +209,14 @@ class ItemWriter(FactWriter):
         if rng.random() < 0.55:
             fact = self.fact(model.pattern)
         else:
-            fact = self.fact(None, {k: v for k, v in model.values.items() if k in ("thing", "topic", "jargon", "place")})
+            fact = self.fact(
+                None, {k: v for k, v in model.values.items() if k in ("thing", "topic", "jargon", "place")}
+            )
             if fact.pattern.statement == model.pattern.statement:
                 return None
         slot_names = set(slots_of(fact.pattern.statement))
-        clash = [f for f in everything if f.pattern.statement == fact.pattern.statement and any(f.values.get(s) == fact.values[s] for s in slot_names - {"is"})]
-        if clash:
+        rivals = [f for f in everything if f.pattern.statement == fact.pattern.statement]
+        if any(f.values.get(s) == fact.values[s] for f in rivals for s in slot_names - {"is"}):
             return None
         pair = self.question(fact, everything + [fact])
         return [(pair[0], ABSTAIN)] if pair else None
@@ -195,11 +228,18 @@ class ItemWriter(FactWriter):
         if passage.ref and rng.random() < 0.4:
             if rng.random() < 0.5:
                 return [("Which documents are these?", ", ".join(p.ref for p in passages))]
-            return [(f"What is the title of {passage.ref}?", passage.text.split("] ")[1].split("\n")[0].split(" > ")[0])]
+            return [
+                (f"What is the title of {passage.ref}?", passage.text.split("] ")[1].split("\n")[0].split(" > ")[0])
+            ]
         words = rng.choice(lines).split()
         start = rng.randint(0, max(0, len(words) - 4))
         size = rng.randint(2, 4)
-        return [("Continue: " + " ".join(words[start : start + size]), " ".join(words[start + size : start + size + 6]) or ABSTAIN)]
+        return [
+            (
+                "Continue: " + " ".join(words[start : start + size]),
+                " ".join(words[start + size : start + size + 6]) or ABSTAIN,
+            )
+        ]
 
 
 def main() -> None:

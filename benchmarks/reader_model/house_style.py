@@ -11,11 +11,10 @@ import argparse
 import random
 
 import torch
-from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
 from evaluate import exact
 from generate import ASSISTANT, END, USER
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 FACTS = """
 The {place} bakes {n} {bread} before {time}.|How many {bread} does the {place} bake?|{n}
@@ -28,13 +27,13 @@ Whoever loses a {prop} pays {m} to the wardrobe.|What does someone pay who loses
 The {prop} used in {play} carries the tag {tag}.|Which tag is on the {prop} for {play}?|{tag}
 {person} keeps the keys of the {place}.|Who has the keys of the {place}?|{person}
 A matinee of {play} runs {d}, interval included.|How long is a matinee of {play}?|{d}
-Spare flour is stacked in the {place}, {n} sacks at most.|How many sacks of flour may be stacked in the {place}?|{n} sacks
+Spare flour is stacked in the {place}, {n} sacks at most.|How many sacks of flour may lie in the {place}?|{n} sacks
 Returned tickets for {play} are refunded up to {d} ahead.|Until when are tickets for {play} refunded?|{d}
 If the {prop} squeaks, oil it with {oil}.|What do I do about a squeaking {prop}?|oil it with {oil}
 Glaze for {bread} is made of {oil} and sugar.|What is the glaze for {bread} made of?|{oil} and sugar
 """
 SLOTS = {
-    "place": "small stage|gallery|cellar|front shop|dress circle|attic store|north kitchen|upper balcony|side chapel|orchestra pit",
+    "place": "small stage|gallery|cellar|front shop|dress circle|attic store|north kitchen|upper balcony",
     "bread": "rye loaves|plain rolls|poppy rings|almond tarts|barley sticks|honey buns|seed crackers|plum cakes",
     "person": "Otis Vane|Lucia Ferrand|Ned Aldous|Mirela Stan|Gwen Tolliver|Pavel Hruby|Agnes Quill|Ivo Marsh",
     "part": "miller|old king|messenger|innkeeper|second witch|gardener|judge|sailor",
@@ -122,15 +121,30 @@ def main() -> None:
     model = AutoModelForCausalLM.from_pretrained(args.model, dtype=torch.float32)
     train, test = HouseStyle(1), HouseStyle(2)
     tests = [test.example() for _ in range(100)]
-    plain = [(prompt, "Not documented" if answer.endswith("[none]") else answer.rsplit(" [", 1)[0]) for prompt, answer in tests]
-    print("before: plain answer", sum(exact(model, tokenizer, *pair) for pair in plain), "house style",
-          sum(exact(model, tokenizer, *pair) for pair in tests), "of 100", flush=True)
+    plain = [
+        (prompt, "Not documented" if answer.endswith("[none]") else answer.rsplit(" [", 1)[0])
+        for prompt, answer in tests
+    ]
+    print(
+        "before: plain answer",
+        sum(exact(model, tokenizer, *pair) for pair in plain),
+        "house style",
+        sum(exact(model, tokenizer, *pair) for pair in tests),
+        "of 100",
+        flush=True,
+    )
     model = get_peft_model(model, LoraConfig(r=16, lora_alpha=32, target_modules="all-linear"))
     tune(model, tokenizer, [train.example() for _ in range(args.examples)], args.epochs, args.rate)
     absent = [pair for pair in tests if pair[1].endswith("[none]")]
     base = model.get_base_model()
-    print("after: house style", sum(exact(base, tokenizer, *pair) for pair in tests), "of 100; abstentions",
-          sum(exact(base, tokenizer, *pair) for pair in absent), "of", len(absent))
+    print(
+        "after: house style",
+        sum(exact(base, tokenizer, *pair) for pair in tests),
+        "of 100; abstentions",
+        sum(exact(base, tokenizer, *pair) for pair in absent),
+        "of",
+        len(absent),
+    )
 
 
 if __name__ == "__main__":

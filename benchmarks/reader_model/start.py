@@ -84,7 +84,9 @@ def look_back(attention: torch.nn.Module, head: int, distance: int, force: float
     attention.k_proj.weight[rows] *= 0.3
 
 
-def look_for(attention: torch.nn.Module, head: int, own: torch.Tensor, sought: torch.Tensor, half: int, gain: float = 1.8) -> None:
+def look_for(
+    attention: torch.nn.Module, head: int, own: torch.Tensor, sought: torch.Tensor, half: int, gain: float = 1.8
+) -> None:
     """Makes a head look for tokens whose `sought` part equals its `own` part, in the slowly rotating dimensions."""
     slow = torch.cat([torch.arange(SLOW, half), torch.arange(half + SLOW, 2 * half)])
     attention.q_proj.weight[slow + head * 2 * half] = own[: len(slow)] * gain

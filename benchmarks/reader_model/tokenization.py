@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from generate import ASSISTANT, END, USER, ItemWriter
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
-
-from generate import ASSISTANT, END, USER, ItemWriter
 from values import LEXICON
 
 PIECES = r" ?\p{Lu}?\p{Ll}+| ?\p{Lu}(?!\p{Ll})| ?\p{N}|\n|-{3,}| ?[^\s\p{L}\p{N}]| +"
@@ -37,7 +36,10 @@ def empty_tokenizer() -> Tokenizer:
         ]
     )
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(Regex(PIECES), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+        [
+            pre_tokenizers.Split(Regex(PIECES), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
     )
     tokenizer.decoder = decoders.Sequence(
         [
@@ -61,12 +63,20 @@ def train_tokenizer(size: int, sources: list[Path], seed: int = 7) -> PreTrained
         seed: Seed of the generated items.
     """
     writer = ItemWriter(seed)
-    words = [" " + word for path in LEXICON.glob("*.txt") for word in path.read_text().replace("|", " ").split() if word.isalpha()]
+    words = [
+        " " + word
+        for path in LEXICON.glob("*.txt")
+        for word in path.read_text().replace("|", " ").split()
+        if word.isalpha()
+    ]
     texts = [writer.item("mid").text() for _ in range(12000)]
     texts += words * 40 + [word.capitalize() for word in words] * 4 + [path.read_text() for path in sources] * 40
     tokenizer = empty_tokenizer()
     trainer = trainers.BpeTrainer(
-        vocab_size=size, special_tokens=[PAD, USER, ASSISTANT, END], initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        vocab_size=size,
+        special_tokens=[PAD, USER, ASSISTANT, END],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
     return PreTrainedTokenizerFast(

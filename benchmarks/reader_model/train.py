@@ -1,6 +1,6 @@
 """Trains the reader model from scratch: tokenizer, starting weights, then a curriculum of growing items.
 
-    python train.py --run /var/tmp/reader_model/run --sources ../quickstart/sources/train_*/*
+    python train.py --run reader_run --sources ../quickstart/sources/train_*/*
 
 The run can be killed at any time; the same command goes on from its last checkpoint. Data is drawn from the
 seed and the step, so a resumed run sees what an uninterrupted one would. `--cooldown N` lets the learning rate
@@ -10,26 +10,23 @@ fall to zero over N further tokens and writes the result to RUN/cooled, leaving 
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", "/var/tmp/reader_model/inductor")
-
 import torch
 import torch.nn.functional as F
-from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
-
 from attention import NAME as SHORT_CAUSAL
 from evaluate import accuracy
 from generate import ASSISTANT, END, ItemWriter
 from start import new_model
 from tokenization import train_tokenizer
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 CHECKPOINT_SECONDS = 150
 WARMUP_STEPS = 60
 BATCH_TOKENS = 3072
+FIRST_WEIGHT = 3.0  # the first token of an answer shows whether its place was found; the rest is copying
 
 
 @dataclass
@@ -42,9 +39,11 @@ class Stage:
 
 CURRICULUM = [
     Stage(1.5, {("mini", 256): 1}),
-    Stage(4, {("mini", 256): 0.3, ("few", 256): 0.7}),
-    Stage(9, {("mini", 256): 0.2, ("few", 256): 0.4, ("mid", 512): 0.4}),
-    Stage(1e9, {("mini", 256): 0.1, ("few", 256): 0.2, ("mid", 512): 0.3, ("full", 1024): 0.3, ("long", 2048): 0.1}),
+    Stage(8, {("pairs", 256): 0.5, ("few", 256): 0.35, ("mini", 256): 0.15}),
+    Stage(12, {("pairs", 256): 0.25, ("few", 256): 0.35, ("mid", 512): 0.4}),
+    Stage(
+        1e9, {("pairs", 256): 0.1, ("few", 256): 0.25, ("mid", 512): 0.35, ("full", 1024): 0.22, ("long", 2048): 0.08}
+    ),
 ]
 
 
@@ -94,18 +93,28 @@ def answer_mask(ids: torch.Tensor, start: int, end: int) -> torch.Tensor:
     return inside & (ids != start) & after
 
 
-def loss_of(model: LlamaForCausalLM, backbone: torch.nn.Module, ids: torch.Tensor, answers: torch.Tensor, share: float = 0.12) -> tuple:
+def loss_of(
+    model: LlamaForCausalLM, backbone: torch.nn.Module, ids: torch.Tensor, answers: torch.Tensor, share: float = 0.12
+) -> tuple:
     """Returns the loss on answers and, lightly, on a sample of the other tokens; the rest needs no logits."""
     with torch.autocast("cpu", torch.bfloat16):
         hidden = backbone(input_ids=ids, use_cache=False).last_hidden_state[:, :-1].flatten(0, 1)
         targets, chosen = ids[:, 1:].flatten(), answers[:, 1:].flatten()
         other = ~chosen & (torch.rand(chosen.shape) < share)
         logits_answer, logits_other = (model.lm_head(hidden[pick]) for pick in (chosen, other))
-    answer_loss = F.cross_entropy(logits_answer.float(), targets[chosen])
+    first = (~answers[:, :-1]).flatten()[chosen]
+    weight = torch.where(first, FIRST_WEIGHT, 1.0)
+    losses = F.cross_entropy(logits_answer.float(), targets[chosen], reduction="none")
+    answer_loss = (losses * weight).sum() / weight.sum()
     other_loss = F.cross_entropy(logits_other.float(), targets[other])
     hits = (logits_answer.argmax(-1) == targets[chosen]).float()
-    first = (~answers[:, :-1]).flatten()[chosen]
-    return answer_loss + 0.2 * other_loss, answer_loss.item(), other_loss.item(), hits.mean().item(), hits[first].mean().item()
+    return (
+        answer_loss + 0.1 * other_loss,
+        answer_loss.item(),
+        other_loss.item(),
+        hits.mean().item(),
+        hits[first].mean().item(),
+    )
 
 
 def optimizers_of(model: LlamaForCausalLM, args: argparse.Namespace) -> list[torch.optim.Optimizer]:
@@ -115,7 +124,10 @@ def optimizers_of(model: LlamaForCausalLM, args: argparse.Namespace) -> list[tor
     vectors = [p for p in model.parameters() if p.ndim == 1]
     muon = torch.optim.Muon(matrices, lr=args.muon_lr, weight_decay=0.02, momentum=0.95, adjust_lr_fn="match_rms_adamw")
     adam = torch.optim.AdamW(
-        [{"params": embeddings, "lr": args.adam_lr}, {"params": vectors, "lr": args.adam_lr}], betas=(0.9, 0.97), weight_decay=0.0, fused=True
+        [{"params": embeddings, "lr": args.adam_lr}, {"params": vectors, "lr": args.adam_lr}],
+        betas=(0.9, 0.97),
+        weight_decay=0.0,
+        fused=True,
     )
     for optimizer in (muon, adam):
         for group in optimizer.param_groups:
@@ -130,7 +142,9 @@ def set_rate(optimizers: list[torch.optim.Optimizer], factor: float) -> None:
             group["lr"] = group["peak"] * factor
 
 
-def save_checkpoint(path: Path, model: LlamaForCausalLM, optimizers: list[torch.optim.Optimizer], counters: dict) -> None:
+def save_checkpoint(
+    path: Path, model: LlamaForCausalLM, optimizers: list[torch.optim.Optimizer], counters: dict
+) -> None:
     """Writes a checkpoint beside the old one, then puts it in its place."""
     state = {"model": model.state_dict(), "optimizers": [o.state_dict() for o in optimizers], "counters": counters}
     torch.save(state, path.with_suffix(".new"))
@@ -141,9 +155,16 @@ def export(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: 
     """Writes the model in half precision with its tokenizer, loadable by `from_pretrained`."""
     copy = LlamaForCausalLM(model.config)
     copy.load_state_dict(model.state_dict())
-    copy.generation_config.update(do_sample=False, max_new_tokens=48, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
+    copy.generation_config.update(
+        do_sample=False, max_new_tokens=48, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
+    )
     copy.to(torch.bfloat16 if model.dtype == torch.bfloat16 else torch.float16).save_pretrained(folder)
     tokenizer.save_pretrained(folder, save_jinja_files=False)
+
+
+def checkpoint_path(args: argparse.Namespace) -> Path:
+    """Returns where the run keeps its state; a cooldown has its own, so that training can go on from before it."""
+    return Path(args.run) / ("cooldown.pt" if args.cooldown else "checkpoint.pt")
 
 
 def prepare(args: argparse.Namespace) -> tuple:
@@ -158,7 +179,9 @@ def prepare(args: argparse.Namespace) -> tuple:
     model = new_model(tokenizer, args.seed)
     model.config._attn_implementation = SHORT_CAUSAL
     optimizers, counters = optimizers_of(model, args), {"step": 0, "tokens": 0, "seconds": 0.0}
-    checkpoint = run / "checkpoint.pt"
+    checkpoint = checkpoint_path(args)
+    if not checkpoint.exists():
+        checkpoint = run / "checkpoint.pt"
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
         model.load_state_dict(state["model"])
@@ -177,8 +200,8 @@ def train(args: argparse.Namespace) -> None:
     tokenizer, model, optimizers, counters = prepare(args)
     batches = Batches(tokenizer, args.seed)
     backbone = torch.compile(model.model, dynamic=False) if args.compile else model.model
-    first, saved_at, began = counters["tokens"], time.time(), time.time() - counters["seconds"]
-    end = first + args.cooldown if args.cooldown else args.tokens
+    saved_at, began = time.time(), time.time() - counters["seconds"]
+    end = counters.setdefault("end", counters["tokens"] + args.cooldown) if args.cooldown else args.tokens
     recent: list[tuple] = []
     while counters["tokens"] < end:
         ids, answers = batches.batch(counters["step"], counters["tokens"])
@@ -196,13 +219,14 @@ def train(args: argparse.Namespace) -> None:
             report(counters, recent)
         if counters["step"] % args.evaluate_every == 0:
             print("held-out", accuracy(model, tokenizer, count=args.evaluate_count), flush=True)
-        if not args.cooldown and time.time() - saved_at > CHECKPOINT_SECONDS:
-            save_checkpoint(run / "checkpoint.pt", model, optimizers, counters)
+        if time.time() - saved_at > CHECKPOINT_SECONDS:
+            save_checkpoint(checkpoint_path(args), model, optimizers, counters)
             saved_at = time.time()
     if args.cooldown:
         export(model, tokenizer, run / "cooled")
+        checkpoint_path(args).unlink(missing_ok=True)
     else:
-        save_checkpoint(run / "checkpoint.pt", model, optimizers, counters)
+        save_checkpoint(checkpoint_path(args), model, optimizers, counters)
     print("held-out", accuracy(model, tokenizer, count=args.evaluate_count * 2), flush=True)
 
 
@@ -211,23 +235,26 @@ def report(counters: dict, recent: list[tuple]) -> None:
     answer, other, hits, first = (sum(column) / len(recent) for column in zip(*recent, strict=True))
     recent.clear()
     rate = counters["tokens"] / max(1.0, counters["seconds"])
-    print(f"step {counters['step']} tokens {counters['tokens'] / 1e6:.2f}M {counters['seconds'] / 60:.1f} min {rate:.0f} tok/s "
-          f"answer loss {answer:.3f} token hits {hits:.3f} first {first:.3f} text loss {other:.3f}", flush=True)
+    print(
+        f"step {counters['step']} tokens {counters['tokens'] / 1e6:.2f}M {counters['seconds'] / 60:.1f} min "
+        f"{rate:.0f} tok/s answer loss {answer:.3f} token hits {hits:.3f} first {first:.3f} text loss {other:.3f}",
+        flush=True,
+    )
 
 
 def main() -> None:
     """Reads the command line and trains."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", default="/var/tmp/reader_model/run")
+    parser.add_argument("--run", default="reader_run")
     parser.add_argument("--sources", nargs="*", default=[], help="documents for the tokenizer's vocabulary")
     parser.add_argument("--vocabulary", type=int, default=4096)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--tokens", type=float, default=40e6)
     parser.add_argument("--cooldown", type=float, default=0)
-    parser.add_argument("--muon-lr", type=float, default=4e-3)
-    parser.add_argument("--adam-lr", type=float, default=2e-3)
+    parser.add_argument("--muon-lr", type=float, default=2e-3)
+    parser.add_argument("--adam-lr", type=float, default=1e-3)
     parser.add_argument("--log-every", type=int, default=20)
-    parser.add_argument("--evaluate-every", type=int, default=200)
+    parser.add_argument("--evaluate-every", type=int, default=1000)
     parser.add_argument("--evaluate-count", type=int, default=60)
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=False)
     parser.add_argument("--export", help="only write the checkpoint's model to this folder")

@@ -6,17 +6,8 @@ import random
 import string
 from pathlib import Path
 
+DOUBLED = {"stop", "swap", "ship", "scan", "trim", "tag", "log", "wrap"}
 LEXICON = Path(__file__).parent / "lexicon"
-MONTHS = ("January February March April May June July August September October November December").split()
-DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
-SMALL = "two three four five six seven eight nine ten twelve".split()
-ONSETS = "b bl br c ch cr d dr f fl fr g gl gr h j k kl l m n p pl pr qu r s sc sh sk sl sn sp st t th tr v w y z".split()
-VOWELS = "a e i o u ai ea ee oa oo ou a e i o".split()
-CODAS = "b ck d ft g l ll lm ln lp m n nd ng nk nt p r rd rk rm rn rt s sk sp ss st t th x zz".split() + [""] * 6
-QUANTITY_UNITS = (
-    "volts bar degrees kilograms grams litres millimetres centimetres metres percent watts amps hertz "
-    "decibels kilometres newton V kg mm cm m kW A GB MB kB Hz ms °C km/h Nm"
-).split()
 
 
 def read_words(name: str) -> list[str]:
@@ -41,12 +32,11 @@ def read_keyed(name: str) -> dict[str, list[str]]:
 def inflect(verb: str, form: str) -> str:
     """Returns a regular verb's third person (`s`), past (`ed`) or gerund (`ing`)."""
     vowels = "aeiou"
-    doubled = {"stop", "swap", "ship", "scan", "trim", "tag", "log", "wrap", "vent"} - {"vent"}
     if form == "s":
         if verb.endswith(("s", "x", "ch", "sh", "z")):
             return verb + "es"
         return verb[:-1] + "ies" if verb.endswith("y") and verb[-2] not in vowels else verb + "s"
-    if verb in doubled:
+    if verb in DOUBLED:
         return verb + verb[-1] + form
     if form == "ed":
         if verb.endswith("e"):
@@ -71,6 +61,7 @@ class Values:
         names = (LEXICON / "names.txt").read_text().splitlines()
         self.first, self.last = names[0].split(), names[1].split()
         self.keyed = read_keyed("values.txt")
+        self.codas = self.keyed["coda"] + [""] * 6
         self.synonyms = {}
         for line in (LEXICON / "synonyms.txt").read_text().splitlines():
             for word in line.split():
@@ -86,7 +77,7 @@ class Values:
         """Returns a pronounceable invented word."""
         pick = self.rng.choice
         count = self.rng.choices((1, 2, 3), (4, 5, 0.4))[0]
-        return "".join(pick(ONSETS) + pick(VOWELS) + pick(CODAS) for _ in range(count))
+        return "".join(pick(self.keyed["onset"]) + pick(self.keyed["vowel"]) + pick(self.codas) for _ in range(count))
 
     def noun_phrase(self, heads: list[str]) -> str:
         """Returns a noun with a modifier, or a rarer shape (invented word, model number)."""
@@ -148,35 +139,46 @@ class Values:
     def v_num(self) -> str:
         rng = self.rng
         if rng.random() < 0.2:
-            return rng.choice(SMALL)
+            return rng.choice(self.keyed["small"])
         value = rng.choice((rng.randint(2, 20), rng.randint(2, 99), rng.randint(100, 999), rng.randint(1, 99) * 100))
         return f"{value:,}" if rng.random() < 0.5 else str(value)
 
     def v_dur(self) -> str:
         rng = self.rng
-        unit = rng.choice("seconds minutes hours days weeks months years".split() + ["working days", "business days"])
-        value = rng.choice(SMALL) if rng.random() < 0.25 else str(rng.choice((rng.randint(2, 30), rng.randint(2, 99))))
+        unit = rng.choice(
+            ["seconds", "minutes", "hours", "days", "weeks", "months", "years"] + ["working days", "business days"]
+        )
+        value = (
+            rng.choice(self.keyed["small"])
+            if rng.random() < 0.25
+            else str(rng.choice((rng.randint(2, 30), rng.randint(2, 99))))
+        )
         return f"one {unit.rstrip('s')}" if rng.random() < 0.04 else f"{value} {unit}"
 
     def v_period(self) -> str:
-        return self.v_dur() if self.rng.random() < 0.75 else self.rng.choice(["day", "week", "month", "quarter", "year"])
+        return (
+            self.v_dur() if self.rng.random() < 0.75 else self.rng.choice(["day", "week", "month", "quarter", "year"])
+        )
 
     def v_qty(self) -> str:
         rng = self.rng
         value = rng.choice((str(rng.randint(2, 95)), str(rng.randint(100, 990)), f"{rng.uniform(0.1, 30):.1f}"))
-        return ("-" if rng.random() < 0.03 else "") + value + " " + rng.choice(QUANTITY_UNITS)
+        return ("-" if rng.random() < 0.03 else "") + value + " " + rng.choice(self.keyed["quantity"])
 
     def v_torque(self) -> str:
         return f"{self.rng.choice((self.rng.randint(2, 60), round(self.rng.uniform(0.4, 9), 1)))} Nm"
 
     def v_dist(self) -> str:
-        return f"{self.rng.randint(2, 400)} {self.rng.choice(['mm', 'cm', 'm', 'metres', 'centimetres', 'millimetres'])}"
+        return (
+            f"{self.rng.randint(2, 400)} {self.rng.choice(['mm', 'cm', 'm', 'metres', 'centimetres', 'millimetres'])}"
+        )
 
     def v_kg(self) -> str:
         return f"{self.rng.choice((self.rng.randint(2, 99), round(self.rng.uniform(0.2, 30), 1)))} kg"
 
     def v_volt(self) -> str:
-        return f"{self.rng.choice([5, 9, 12, 24, 36, 48, 110, 230, 400, self.rng.randint(3, 99)])} {self.rng.choice(['volts', 'V'])}"
+        value = self.rng.choice([5, 9, 12, 24, 36, 48, 110, 230, 400, self.rng.randint(3, 99)])
+        return f"{value} {self.rng.choice(['volts', 'V'])}"
 
     def v_pct(self) -> str:
         value = self.rng.randint(1, 99)
@@ -184,7 +186,9 @@ class Values:
 
     def v_money(self) -> str:
         rng = self.rng
-        value = rng.choice((str(rng.randint(2, 95)), f"{rng.randint(1, 60)}.{rng.randint(5, 99):02d}", str(rng.randint(2, 90) * 50)))
+        value = rng.choice(
+            (str(rng.randint(2, 95)), f"{rng.randint(1, 60)}.{rng.randint(5, 99):02d}", str(rng.randint(2, 90) * 50))
+        )
         return rng.choice(["{} euros", "EUR {}", "€{}", "€ {}", "{} euros"]).format(value)
 
     def v_code(self) -> str:
@@ -195,7 +199,11 @@ class Values:
     def v_partno(self) -> str:
         rng = self.rng
         letters = "".join(rng.choices(string.ascii_uppercase, k=2))
-        return f"{letters}-{rng.randint(10, 99)}-{rng.randint(100, 999)}" if rng.random() < 0.7 else f"{letters}{rng.randint(1000, 99999)}"
+        return (
+            f"{letters}-{rng.randint(10, 99)}-{rng.randint(100, 999)}"
+            if rng.random() < 0.7
+            else f"{letters}{rng.randint(1000, 99999)}"
+        )
 
     def v_prefix(self) -> str:
         return "".join(self.rng.choices(string.ascii_uppercase, k=self.rng.randint(2, 3)))
@@ -220,30 +228,46 @@ class Values:
 
     def v_phone(self) -> str:
         rng = self.rng
-        return rng.choice([str(rng.randint(1000, 9999)), f"0{rng.randint(10, 99)} {rng.randint(100, 999)} {rng.randint(1000, 9999)}"])
+        return rng.choice(
+            [str(rng.randint(1000, 9999)), f"0{rng.randint(10, 99)} {rng.randint(100, 999)} {rng.randint(1000, 9999)}"]
+        )
 
     def v_time(self) -> str:
         return f"{self.rng.randint(0, 23):02d}:{self.rng.choice(['00', '15', '30', '45', '10', '20'])}"
 
     def v_date(self) -> str:
         rng = self.rng
-        day, month, year = rng.randint(1, 28), rng.choice(MONTHS), rng.randint(2014, 2027)
+        day, month, year = rng.randint(1, 28), rng.choice(self.keyed["month"]), rng.randint(2014, 2027)
         return rng.choice([f"{day} {month}", f"{day} {month} {year}", f"{year}-{rng.randint(1, 12):02d}-{day:02d}"])
 
     def v_month(self) -> str:
-        return self.rng.choice(MONTHS)
+        return self.rng.choice(self.keyed["month"])
 
     def v_day(self) -> str:
-        return self.rng.choice(DAYS)
+        return self.rng.choice(self.keyed["day"])
 
     def v_ver(self) -> str:
-        return f"{self.rng.randint(1, 9)}.{self.rng.randint(0, 20)}" + (f".{self.rng.randint(0, 9)}" if self.rng.random() < 0.3 else "")
+        return f"{self.rng.randint(1, 9)}.{self.rng.randint(0, 20)}" + (
+            f".{self.rng.randint(0, 9)}" if self.rng.random() < 0.3 else ""
+        )
 
     def v_action(self) -> str:
         """Returns a short imperative clause."""
         rng, verb = self.rng, self.v_verb()
-        tail = rng.choice(["", "", "", f" with the {self.v_thing()}", f" and {self.v_verb()} it", f" and call the {self.v_role()}",
-                           f" at the {self.v_place()}", f" for {self.v_dur()}", " twice", " again"])
+        tail = rng.choice(
+            [
+                "",
+                "",
+                "",
+                f" with the {self.v_thing()}",
+                f" and {self.v_verb()} it",
+                f" and call the {self.v_role()}",
+                f" at the {self.v_place()}",
+                f" for {self.v_dur()}",
+                " twice",
+                " again",
+            ]
+        )
         return f"{verb} the {rng.choice((self.v_thing, self.v_topic))()}{tail}"
 
     def v_menu(self) -> str:

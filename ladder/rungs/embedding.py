@@ -13,6 +13,7 @@ import numpy as np
 
 from ...core.cache import digest
 from ...core.errors import ConfigError, DataError
+from ...core.memory import release_memory
 from ...core.store import Stage
 from ...core.types import Chunk, Question
 from ...embeddings.encode import SentenceTransformerSettings, model_folder
@@ -249,5 +250,6 @@ def embedding_stage(
             checkpoints=checkpoints,
         )
         shutil.rmtree(checkpoints, ignore_errors=True)
+        release_memory()
 
     return Stage("embedding-train", params, build, lambda out: json.loads((out / "training.json").read_text()))

@@ -14,6 +14,7 @@ from ...core.chat import LocalChatSettings, Message
 from ...core.chat.weights import resolve_model
 from ...core.devices import fingerprint
 from ...core.errors import ConfigError
+from ...core.memory import release_memory
 from ...core.store import Stage
 from ...core.types import Chunk, Question, Split
 from ...llm_ft.checks import DataReport, check_examples
@@ -202,6 +203,7 @@ def lora_stage(bench: Workbench, data: LoraData, settings: LLMRungSettings) -> S
         _order_names(out / "adapter" / "adapter_config.json")
         (out / "result.json").write_text(result.model_dump_json(indent=1, exclude={"adapter"}))
         shutil.rmtree(work, ignore_errors=True)
+        release_memory()
 
     return Stage("llm-train", params, build, lambda out: json.loads((out / "result.json").read_text()))
 

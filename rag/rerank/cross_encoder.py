@@ -10,6 +10,7 @@ from pydantic import Field
 from ...core.chat.weights import resolve_model, weights_fingerprint
 from ...core.components import Resources, Settings
 from ...core.errors import DataError
+from ...core.quiet import quiet_libraries
 from ...core.types import Hit
 from .order import reordered, shown
 
@@ -84,7 +85,8 @@ class CrossEncoderReranker:
             from sentence_transformers import CrossEncoder
 
             try:
-                model = CrossEncoder(str(self._folder), device=self._device, max_length=self._settings.max_length)
+                with quiet_libraries():
+                    model = CrossEncoder(str(self._folder), device=self._device, max_length=self._settings.max_length)
             except Exception as error:  # transformers raises errors of many kinds for a broken model
                 raise DataError(f"rerank.model: {self._folder} cannot be loaded as a cross-encoder: {error}") from None
             if model.num_labels != 1:

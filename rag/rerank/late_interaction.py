@@ -11,6 +11,7 @@ from pydantic import Field
 from ...core.chat.weights import resolve_model, weights_fingerprint
 from ...core.components import Resources, Settings
 from ...core.errors import DataError
+from ...core.quiet import quiet_libraries
 from ...core.types import Hit
 from .order import reordered, shown
 
@@ -127,8 +128,9 @@ class LateInteractionReranker:
             from transformers import AutoModel, AutoTokenizer
 
             try:
-                tokenizer = AutoTokenizer.from_pretrained(self._folder)
-                model = AutoModel.from_pretrained(self._folder).to(self._device).eval()
+                with quiet_libraries():
+                    tokenizer = AutoTokenizer.from_pretrained(self._folder)
+                    model = AutoModel.from_pretrained(self._folder).to(self._device).eval()
             except Exception as error:  # transformers raises errors of many kinds for a broken model
                 raise DataError(f"rerank.model: {self._folder} cannot be loaded as an encoder: {error}") from None
             self._loaded = tokenizer, model
