@@ -9,7 +9,7 @@ from ..core.types import Chunk, Question, Score
 from ..eval.diagnosis import Outcome, attribute, count_causes
 from ..eval.retrieval import evidence_ranks
 from ..eval.statistics import paired_comparison
-from .config import PipelineConfig
+from .config import PipelineConfig, with_changes
 from .gate import Decision, skip
 from .records import Ceiling, Diagnosis, EstimateRecord
 from .scoring import clusters, estimates
@@ -22,14 +22,23 @@ def diagnose(bench: Workbench, evaluation: Evaluation) -> Diagnosis:
     """Diagnoses a pipeline on its evaluation's questions (dev).
 
     Args:
-        bench: Runs the counterfactuals: closed-book, and gold evidence in the context.
+        bench: Runs the counterfactuals: an extractive reader, closed-book, and gold evidence in the context.
         evaluation: Of the pipeline as it is.
     """
     metric = bench.config.score.answer_metric
     closed = _counterfactual(bench, evaluation, "closed_book")
     gold = _counterfactual(bench, evaluation, "gold_context")
     causes = {str(cause): count for cause, count in count_causes(outcomes(bench, evaluation)).items()}
+    extractive = with_changes(evaluation.pipeline, {"generate": {"kind": "extractive"}})
+    shown = [[hit.chunk for hit in hits] for hits in evaluation.retrieved.contexts]
+    read = bench.answer_scores(evaluation.questions, bench.answer(extractive, evaluation.questions, shown))
     ceilings = (
+        Ceiling(
+            name="extractive_reader",
+            meaning="no LLM: the best sentences of the same context, at no cost",
+            metric=metric,
+            estimate=_estimate(bench, evaluation, read),
+        ),
         Ceiling(
             name="closed_book",
             meaning="no documents in the prompt",

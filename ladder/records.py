@@ -84,7 +84,7 @@ class Ceiling(Model):
     """What a perfect part would give, measured on dev."""
 
     name: str
-    """`closed_book`, `gold_context` or `reference_llm`."""
+    """`extractive_reader`, `closed_book` or `gold_context`."""
     meaning: str
     """In words."""
     metric: str

@@ -37,6 +37,7 @@ _ARMS = {
     "retrieval": "Retrieval knobs",
     "embedding": "Embedding finetuning",
     "llm": "LLM finetuning (LoRA)",
+    "extractive_reader": "Extractive reader (no LLM)",
     "gold_context": "Gold evidence in the context",
     "closed_book": "Closed book (no documents)",
     "reference_llm": "Reference LLM",

@@ -24,6 +24,7 @@ from ...llm_ft.train import train_lora
 from ...rag.generate import LLMGeneratorSettings
 from ...rag.prompt import build_messages
 from ..config import LLMRungSettings, PipelineConfig, with_changes
+from ..records import EstimateRecord
 from ..scoring import clusters, estimates
 from ..workbench import Workbench
 from .base import Proposal, RungContext
@@ -72,10 +73,15 @@ def propose_llm(context: RungContext, settings: LLMRungSettings) -> Proposal:
     result = bench.get(stage)
     adapter = str(bench.store.folder(stage) / "adapter")
     candidate = with_changes(incumbent, {"generate.llm.adapter": adapter})
-    before = estimates(bench.evaluate(incumbent, "dev").scores, clusters(bench.questions), bench.config.seed)[metric]
-    after = estimates(bench.evaluate(candidate, "dev").scores, clusters(bench.questions), bench.config.seed)[metric]
+    before, after, read = (_dev(bench, one, metric) for one in (incumbent, candidate, _without_llm(incumbent)))
+    if (read.mean or 0.0) >= (after.mean or 0.0):
+        context.note(
+            f"  note: the extractive reader, which costs nothing, scores {read.mean:.3f} {metric} on dev on the same "
+            f"contexts, the adapter {after.mean:.3f}"
+        )
     details = {
         "adapter": adapter,
+        "extractive_reader_on_dev": read.mean,
         "data": data.report.model_dump(mode="json"),
         "inserted": len(train.inserted),
         "without_oracle": len(train.without_oracle),
@@ -125,6 +131,15 @@ def _base_folder(bench: Workbench, pipeline: PipelineConfig) -> Path:
     return Path(
         resolve_model(generator.llm.model, bench.resources, "pipeline.generate.llm.model", generator.llm.revision)
     )
+
+
+def _dev(bench: Workbench, pipeline: PipelineConfig, metric: str) -> EstimateRecord:
+    return estimates(bench.evaluate(pipeline, "dev").scores, clusters(bench.questions), bench.config.seed)[metric]
+
+
+def _without_llm(pipeline: PipelineConfig) -> PipelineConfig:
+    """The same retrieval, answered by the extractive reader: what an LLM has to be worth its cost against."""
+    return with_changes(pipeline, {"generate": {"kind": "extractive"}})
 
 
 def _data_settings(pipeline: PipelineConfig, settings: LLMRungSettings) -> ExampleSettings:
