@@ -108,6 +108,14 @@ class _Sweep:
                 raise
             except RagladderError as error:
                 return Trial(axis, value, changes, objective, None, "failed", str(error))
+        failures = bench.get(bench.documents_stage(pipeline)).failures
+        known = bench.get(bench.documents_stage(self.context.incumbent)).failures
+        if len(failures) > len(known):
+            first = failures[0]
+            self.context.note(
+                f"  warning: {len(failures)} documents cannot be parsed here, {len(known)} with the incumbent; "
+                f"for instance {first.doc_id}: {first.reason}"
+            )
         chosen = [score for score in scores if score.metric == objective]
         estimate = estimates(chosen, clusters(questions), bench.config.seed).get(objective)
         return Trial(axis, value, changes, objective, estimate, seconds=round(sum(meter.seconds.values()), 3))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ...core.components import Resources
-from ...core.errors import DataError
+from ...core.errors import DataError, MissingExtra
 from ...core.types import Document, Parser
 from ._base import ParserSettings, TextBuilder, decode, make_document, squeeze
 from .markdown import markdown_headings
@@ -43,7 +43,15 @@ class TrafilaturaSettings(ParserSettings):
     """`precision` leaves out more, `recall` keeps more."""
 
     def build(self, resources: Resources) -> Parser:
-        """Makes the parser."""
+        """Makes the parser.
+
+        Raises:
+            MissingExtra: trafilatura or a package below it is not installed, which would else fail page by page.
+        """
+        try:
+            import trafilatura  # noqa: F401
+        except ImportError as error:
+            raise MissingExtra(f"parse.html trafilatura: {error}: pip install trafilatura lxml_html_clean") from None
         return _Trafilatura(self)
 
 
