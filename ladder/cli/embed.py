@@ -41,7 +41,7 @@ def pairs(
         print(report.model_dump_json(indent=1))
         return
     _print_pairs(report, full)
-    print(f"next: {_command('train', config, set_)}")
+    print(f"next: {command('embed train', config, set_)}")
 
 
 @app.command("train")
@@ -67,11 +67,7 @@ def train(
     if result.improved:
         print(f"next: {command('eval', config, [*(set_ or ()), f'pipeline.embed.model={result.model}'])}")
     else:
-        print(f"next: {_command('pairs', config, set_)}")
-
-
-def _command(name: str, config: Path, overrides: list[str] | None) -> str:
-    return command(name, config, overrides).replace("ragladder", "ragladder embed", 1)
+        print(f"next: {command('embed pairs', config, set_)}")
 
 
 def _print_pairs(report: PairsReport, full: bool) -> None:

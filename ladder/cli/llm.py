@@ -45,7 +45,7 @@ def data(
         print(result.model_dump_json(indent=1))
     else:
         _print_data(result, estimate, price)
-        print(f"unfit: mend the {errors} errors above" if errors else f"next: {_command('train', config, set_)}")
+        print(f"unfit: mend the {errors} errors above" if errors else f"next: {command('llm train', config, set_)}")
     if errors:
         raise typer.Exit(3)
 
@@ -74,11 +74,7 @@ def train(
     if result.improved:
         print(f"next: {command('eval', config, [*(set_ or ()), f'pipeline.generate.llm.adapter={result.adapter}'])}")
     else:
-        print(f"next: {_command('data', config, set_)}")
-
-
-def _command(name: str, config: Path, overrides: list[str] | None) -> str:
-    return command(name, config, overrides).replace("ragladder", "ragladder llm", 1)
+        print(f"next: {command('llm data', config, set_)}")
 
 
 def _print_data(result: LLMData, estimate: bool, price: float) -> None:

@@ -34,8 +34,8 @@ def cache_dir_option(folder: Path) -> str:
 
 
 def command(name: str, config: Path, overrides: list[str] | None) -> str:
-    """A command on a config, to be suggested: with the same overrides, quoted for a shell."""
-    parts = ["ragladder", name, str(config)]
+    """A command (`climb`, `embed train`) on a config, to be suggested: with the same overrides, quoted for a shell."""
+    parts = ["ragladder", *name.split(), str(config)]
     for override in overrides or ():
         parts += ["--set", override]
     return shlex.join(parts)

@@ -146,7 +146,7 @@ def _needed(incumbent: PipelineConfig, changes: dict[str, Any], pipeline: Pipeli
         try:
             if with_changes(incumbent, rest) == pipeline:
                 needed = rest
-        except RagladderError:
+        except RagladderError:  # the others do not stand without this one: it is needed
             continue
     return needed
 
