@@ -2,66 +2,122 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
 
-from ..core.types import Chunk, Question, Score
-from ..eval.diagnosis import Outcome, attribute, count_causes
+from ..core.types import Answer, Chunk, Question, Score
+from ..eval.diagnosis import (
+    Counterfactuals,
+    Fault,
+    Outcome,
+    attribute,
+    count_causes,
+    count_faults,
+    fault_of,
+)
 from ..eval.retrieval import evidence_ranks
 from ..eval.statistics import paired_comparison
 from .config import PipelineConfig, with_changes
 from .gate import Decision, skip
-from .records import Ceiling, Diagnosis, EstimateRecord
+from .records import Ceiling, Diagnosis, EstimateRecord, FaultRecord
 from .scoring import clusters, estimates
 from .workbench import Evaluation, Retrieved, Workbench
 
 __all__ = ["diagnose", "gold_contexts", "headroom", "outcomes"]
+
+Values = Mapping[str, float | None]
+
+# The parts that each rung can mend.
+MENDED_BY: Mapping[str, tuple[Fault, ...]] = {
+    "retrieval": ("parse", "retrieve", "rank", "context_budget"),
+    "embedding": ("retrieve", "rank"),
+    "llm": ("generate",),
+}
+_PARTS: Mapping[Fault, str] = {
+    "parse": "lost in parsing",
+    "retrieve": "not retrieved",
+    "rank": "ranked too low",
+    "context_budget": "cut from the prompt",
+    "generate": "answered wrongly with the evidence present, or without any",
+    "judge": "not scored, or by a metric that rejects the reference answer",
+}
 
 
 def diagnose(bench: Workbench, evaluation: Evaluation) -> Diagnosis:
     """Diagnoses a pipeline on its evaluation's questions (dev).
 
     Args:
-        bench: Runs the counterfactuals: an extractive reader, closed-book, and gold evidence in the context.
+        bench: Runs the counterfactuals: an extractive reader, closed-book, gold evidence first, gold evidence alone.
         evaluation: Of the pipeline as it is.
     """
-    metric = bench.config.score.answer_metric
-    closed = _counterfactual(bench, evaluation, "closed_book")
-    gold = _counterfactual(bench, evaluation, "gold_context")
-    causes = {str(cause): count for cause, count in count_causes(outcomes(bench, evaluation)).items()}
-    extractive = with_changes(evaluation.pipeline, {"generate": {"kind": "extractive"}})
+    questions = evaluation.questions
     shown = [[hit.chunk for hit in hits] for hits in evaluation.retrieved.contexts]
-    read = bench.answer_scores(evaluation.questions, bench.answer(extractive, evaluation.questions, shown))
-    ceilings = (
-        Ceiling(
-            name="extractive_reader",
-            meaning="no LLM: the best sentences of the same context, at no cost",
-            metric=metric,
-            estimate=_estimate(bench, evaluation, read),
-        ),
-        Ceiling(
-            name="closed_book",
-            meaning="no documents in the prompt",
-            metric=metric,
-            estimate=_estimate(bench, evaluation, closed),
-        ),
-        Ceiling(
-            name="gold_context",
-            meaning="the evidence put first in the context: the most that better retrieval could give",
-            metric=metric,
-            estimate=_estimate(bench, evaluation, gold),
-        ),
-    )
-    n = len(evaluation.questions)
-    lost = causes["lost_in_parsing"] + causes["not_retrieved"] + causes["ranked_out"]
-    wrong = causes["wrong_answer"] + causes["unanswerable_answered"]
-    missed = causes["not_retrieved"] + causes["ranked_out"]
-    can_pay = {
-        "retrieval": f"{lost} of {n} dev questions are lost before the LLM sees their evidence",
-        "embedding": f"{missed} of {n} dev questions have evidence that is parsed but not in the context",
-        "llm": f"{wrong} of {n} dev questions are answered wrongly with the evidence present, or without any",
+    extractive = with_changes(evaluation.pipeline, {"generate": {"kind": "extractive"}})
+    firsts = gold_contexts(bench, evaluation.pipeline, questions, evaluation.retrieved)
+    gold = _asked(bench, evaluation.pipeline, questions, firsts)
+    runs = {
+        "extractive_reader": _asked(bench, extractive, questions, shown),
+        "closed_book": _asked(bench, evaluation.pipeline, questions, [[] for _ in questions]),
+        "gold_context": gold,
     }
-    return Diagnosis(causes=causes, ceilings=ceilings, can_pay=can_pay)
+    meanings = {
+        "extractive_reader": "no LLM: the best sentences of the same context, at no cost",
+        "closed_book": "no documents in the prompt",
+        "gold_context": "the evidence put first in the context: the most that better retrieval could give",
+    }
+    metric = bench.config.score.answer_metric
+    found = outcomes(bench, evaluation)
+    ceilings = tuple(
+        Ceiling(name=name, meaning=meanings[name], metric=metric, estimate=_estimate(bench, questions, values))
+        for name, values in runs.items()
+    )
+    reach = {rung: _reach(bench, evaluation, found, gold, rung) for rung in MENDED_BY}
+    return Diagnosis(
+        causes={str(cause): count for cause, count in count_causes(found).items()},
+        faults=_fault_records(bench, questions, found),
+        ceilings=ceilings,
+        reach=reach,
+        can_pay={rung: _in_words(found, rung, estimate, metric) for rung, estimate in reach.items()},
+    )
+
+
+def _fault_records(bench: Workbench, questions: Sequence[Question], found: Sequence[Outcome]) -> dict[str, FaultRecord]:
+    records = {}
+    for fault, count in count_faults(found).items():
+        lost = [outcome for outcome in found if fault_of(outcome.cause) == fault]
+        tried = [outcome for outcome in lost if outcome.repaired is not None]
+        here = {outcome.question_id for outcome in lost}
+        records[str(fault)] = FaultRecord(
+            questions=count,
+            share=_estimate(bench, questions, {q.id: float(q.id in here) for q in questions}),
+            asked_again=len(tried),
+            repaired=sum(outcome.repaired is True for outcome in tried),
+        )
+    return records
+
+
+def _reach(
+    bench: Workbench, evaluation: Evaluation, found: Sequence[Outcome], gold: Values, rung: str
+) -> EstimateRecord:
+    """The answer metric if the rung's parts lost nothing: the evidence first in the context, or right answers."""
+    now = _values(evaluation.scores, bench.config.score.answer_metric)
+    reached = dict(now)
+    for outcome in found:
+        value = now.get(outcome.question_id)
+        if value is not None and fault_of(outcome.cause) in MENDED_BY[rung]:
+            best = 1.0 if rung == "llm" else gold.get(outcome.question_id)
+            reached[outcome.question_id] = max(value, best if best is not None else value)
+    return _estimate(bench, evaluation.questions, reached)
+
+
+def _in_words(found: Sequence[Outcome], rung: str, reach: EstimateRecord, metric: str) -> str:
+    counts = count_faults(found)
+    parts = ", ".join(f"{counts[fault]} {_PARTS[fault]}" for fault in MENDED_BY[rung])
+    lost = sum(counts[fault] for fault in MENDED_BY[rung])
+    whole = f"{lost} of {len(found)} dev questions" + (f": {parts}" if len(MENDED_BY[rung]) > 1 else f" {parts}")
+    if reach.mean is None:
+        return whole
+    how = "answers to all of them were right" if rung == "llm" else "their evidence stood first in the context"
+    return f"{whole}; {metric} {reach.mean:.3f} on dev if {how}"
 
 
 def headroom(bench: Workbench, rung: str, dev: Evaluation) -> Decision | None:
@@ -71,29 +127,27 @@ def headroom(bench: Workbench, rung: str, dev: Evaluation) -> Decision | None:
         A `skip` with its reason, or None where the rung is worth trying.
     """
     worthwhile, metric = bench.config.gate.worthwhile, bench.config.score.answer_metric
-    causes = count_causes(outcomes(bench, dev))
+    faults = count_faults(outcomes(bench, dev))
     n = len(dev.questions)
+    lost = sum(faults[fault] for fault in MENDED_BY[rung])
     if rung == "llm":
         if dev.pipeline.generate.kind != "llm":
             return skip(f"the pipeline answers with '{dev.pipeline.generate.kind}', which has no weights to finetune")
-        wrong = causes["wrong_answer"] + causes["unanswerable_answered"]
-        if wrong / n < worthwhile:
+        if lost / n < worthwhile:
             return skip(
-                f"only {wrong} of {n} dev questions are answered wrongly with the evidence present: the LLM loses few"
+                f"only {lost} of {n} dev questions are answered wrongly with the evidence present: the LLM loses few"
             )
         return None
-    lost = causes["not_retrieved"] + causes["ranked_out"] + (causes["lost_in_parsing"] if rung == "retrieval" else 0)
     if lost / n >= worthwhile:
         return None
-    gold = _counterfactual(bench, dev, "gold_context")
-    ceiling = {s.question_id: s.value for s in gold if s.metric == metric}
-    now = dev.values(metric)
-    pairs = [(ceiling[q], v) for q, v in now.items() if v is not None and ceiling.get(q) is not None]
+    contexts = gold_contexts(bench, dev.pipeline, dev.questions, dev.retrieved)
+    ceiling = _asked(bench, dev.pipeline, dev.questions, contexts)
+    both = [(q, c, v) for q, v in dev.values(metric).items() if v is not None and (c := ceiling.get(q)) is not None]
     groups = clusters(dev.questions)
-    keys = [groups[q] for q, v in now.items() if v is not None and ceiling.get(q) is not None]
+    keys = [groups[question] for question, _, _ in both]
     if len(set(keys)) < 2:
         return None
-    result = paired_comparison([c or 0.0 for c, _ in pairs], [v for _, v in pairs], keys, seed=bench.config.seed)
+    result = paired_comparison([c for _, c, _ in both], [v for _, _, v in both], keys, seed=bench.config.seed)
     if result.high >= worthwhile:
         return None
     return skip(
@@ -103,11 +157,16 @@ def headroom(bench: Workbench, rung: str, dev: Evaluation) -> Decision | None:
 
 
 def gold_contexts(
-    bench: Workbench, pipeline: PipelineConfig, questions: Sequence[Question], retrieved: Retrieved
+    bench: Workbench,
+    pipeline: PipelineConfig,
+    questions: Sequence[Question],
+    retrieved: Retrieved,
+    only_gold: bool = False,
 ) -> list[list[Chunk]]:
     """Contexts as a perfect retriever would give them: the chunks with the evidence first, then what was retrieved.
 
-    Evidence that the parser lost stands in as a chunk of its own, so that the ceiling is that of the LLM.
+    Evidence that the parser lost or damaged stands in as it was written, a chunk of its own: the ceiling is that
+    of the LLM. With `only_gold` nothing follows the evidence.
     """
     chunks = bench.get(bench.chunks_stage(pipeline))
     gold = bench.get(bench.gold_stage(pipeline))
@@ -120,11 +179,12 @@ def gold_contexts(
         for span, evidence in zip(gold[question.id], question.evidence, strict=True):
             holders = of_document.get(span.doc_id, [])
             rank = evidence_ranks([span], holders)[0]
-            best = holders[rank - 1] if rank else _evidence_chunk(evidence.doc_id, evidence.text, holders)
+            whole = rank is not None and span.method != "fuzzy"
+            best = holders[rank - 1] if rank and whole else _evidence_chunk(evidence.doc_id, evidence.text, holders)
             if best not in first:
                 first.append(best)
         rest = [hit.chunk for hit in hits if hit.chunk not in first]
-        contexts.append((first + rest)[: max(pipeline.retrieve.top_k, len(first))])
+        contexts.append(first if only_gold else (first + rest)[: max(pipeline.retrieve.top_k, len(first))])
     return contexts
 
 
@@ -133,29 +193,63 @@ def _evidence_chunk(doc_id: str, text: str, siblings: Sequence[Chunk]) -> Chunk:
     return Chunk(doc_id, 0, len(text), text, like.ref if like else doc_id, like.title if like else "", ())
 
 
-def _counterfactual(
-    bench: Workbench, evaluation: Evaluation, which: Literal["closed_book", "gold_context"]
-) -> list[Score]:
-    if which == "closed_book":
-        contexts = [[] for _ in evaluation.questions]
-    else:
-        contexts = gold_contexts(bench, evaluation.pipeline, evaluation.questions, evaluation.retrieved)
-    return bench.answer_scores(evaluation.questions, bench.answer(evaluation.pipeline, evaluation.questions, contexts))
-
-
-def _estimate(bench: Workbench, evaluation: Evaluation, scores: list[Score]) -> EstimateRecord:
-    metric = bench.config.score.answer_metric
-    chosen = [score for score in scores if score.metric == metric]
-    return estimates(chosen, clusters(evaluation.questions), bench.config.seed)[metric]
-
-
 def outcomes(bench: Workbench, evaluation: Evaluation) -> list[Outcome]:
-    """Where each question of an evaluation ended."""
+    """Why each question of an evaluation was lost.
+
+    Dev questions whose answer is not good enough are asked again with the evidence first and with the evidence alone.
+    Test questions are not: there `wrong_answer` covers order and distraction too.
+    """
+    values = evaluation.values(bench.config.score.answer_metric)
+    again = _asked_again(bench, evaluation, values) if evaluation.split == "dev" else None
     return attribute(
         evaluation.questions,
         [[hit.chunk for hit in hits] for hits in evaluation.retrieved.candidates],
         [[hit.chunk for hit in hits] for hits in evaluation.retrieved.contexts],
         evaluation.gold,
-        evaluation.values(bench.config.score.answer_metric),
+        values,
         bench.config.score.good_enough,
+        [answer.contexts for answer in evaluation.answers],
+        again,
     )
+
+
+def _asked_again(bench: Workbench, evaluation: Evaluation, values: Values) -> Counterfactuals:
+    enough = bench.config.score.good_enough
+    rows = [
+        (question, hits)
+        for question, hits in zip(evaluation.questions, evaluation.retrieved.contexts, strict=True)
+        if (value := values.get(question.id)) is not None and value < enough
+    ]
+    lost = [question for question, _ in rows]
+    reference = _scored(bench, lost, [Answer(q.id, q.answer or bench.config.score.abstention) for q in lost])
+    rows = [(question, hits) for question, hits in rows if question.answerable]
+    lost = [question for question, _ in rows]
+    contexts = [hits for _, hits in rows]
+    first = gold_contexts(bench, evaluation.pipeline, lost, Retrieved(contexts, contexts, 0.0))
+    alone = gold_contexts(bench, evaluation.pipeline, lost, Retrieved(contexts, contexts, 0.0), only_gold=True)
+    return Counterfactuals(
+        gold_first=_asked(bench, evaluation.pipeline, lost, first),
+        gold_alone=_asked(bench, evaluation.pipeline, lost, alone),
+        reference=reference,
+    )
+
+
+def _asked(
+    bench: Workbench, pipeline: PipelineConfig, questions: Sequence[Question], contexts: Sequence[Sequence[Chunk]]
+) -> Values:
+    """The answer metric of a pipeline that reads the given contexts."""
+    return _scored(bench, questions, bench.answer(pipeline, questions, contexts)) if questions else {}
+
+
+def _scored(bench: Workbench, questions: Sequence[Question], answers: Sequence[Answer]) -> Values:
+    return _values(bench.answer_scores(questions, answers), bench.config.score.answer_metric)
+
+
+def _values(scores: Sequence[Score], metric: str) -> Values:
+    return {s.question_id: s.value for s in scores if s.metric == metric and s.status != "not_applicable"}
+
+
+def _estimate(bench: Workbench, questions: Sequence[Question], values: Values) -> EstimateRecord:
+    rows = [Score(q, "value", v, "ok" if v is not None else "generation_error") for q, v in values.items()]
+    found = estimates(rows, clusters(questions), bench.config.seed)
+    return found.get("value", EstimateRecord(mean=None, low=None, high=None, n_ok=0, n=0))

@@ -28,6 +28,7 @@ __all__ = [
     "DataRecord",
     "Diagnosis",
     "EstimateRecord",
+    "FaultRecord",
     "LadderRecord",
     "RungRecord",
 ]
@@ -93,11 +94,28 @@ class Ceiling(Model):
     """Its mean."""
 
 
+class FaultRecord(Model):
+    """The dev questions that one part of the pipeline lost."""
+
+    questions: int
+    """How many."""
+    share: EstimateRecord
+    """Of all dev questions, with its 95% interval."""
+    asked_again: int
+    """Those asked again with their evidence first in the context."""
+    repaired: int
+    """Those of them that were answered well enough then."""
+
+
 class Diagnosis(Model):
     """Where the baseline loses questions and which rung can pay."""
 
     causes: dict[str, int]
     """Dev questions by cause."""
+    faults: dict[str, FaultRecord] = {}
+    """Lost dev questions by part: `parse`, `retrieve`, `rank`, `context_budget`, `generate`, `judge`."""
+    reach: dict[str, EstimateRecord] = {}
+    """Rung: the answer metric on dev if the parts that the rung mends lost nothing."""
     ceilings: tuple[Ceiling, ...]
     """Counterfactual runs."""
     can_pay: dict[str, str]

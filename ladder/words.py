@@ -45,8 +45,12 @@ def next_step(final: ArmRecord, rungs: Sequence[RungRecord], target: float | Non
         "lost_in_parsing": "look at the documents whose evidence the parser loses",
         "not_retrieved": "look at the questions whose evidence is not retrieved, and add train questions like them",
         "ranked_out": "try a reranker or a larger top_k",
+        "ranked_low": "try a reranker: the LLM overlooks evidence that stands far back",
+        "cut_from_prompt": "raise generate.prompt.max_context_tokens, or make chunks smaller",
+        "distracted": "try a smaller top_k, a reranker, or finetuning with distractors in the context",
         "wrong_answer": "try a stronger LLM, a better prompt, or more train questions",
         "unanswerable_answered": "add unanswerable questions to the train split",
+        "reference_rejected": "choose another answer metric: this one rejects the reference answers",
         "metric_missing": "find out why scores are missing",
     }[largest]
     share = f"{final.causes[largest]} of {sum(final.causes.values())} dev questions"

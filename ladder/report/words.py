@@ -6,6 +6,7 @@ import json
 import re
 from typing import Any
 
+from ...eval.answers import ANSWER_METRICS
 from ..records import CostRecord
 
 __all__ = [
@@ -44,11 +45,15 @@ _ARMS = {
 }
 _CAUSES = {
     "answered": ("Answered", "the answer metric reaches score.good_enough"),
-    "lost_in_parsing": ("Lost in parsing", "the evidence is not in the parsed text"),
+    "lost_in_parsing": ("Lost in parsing", "the evidence is not in the parsed text, or damaged there"),
     "not_retrieved": ("Not retrieved", "the evidence is not among the candidates that were fetched"),
     "ranked_out": ("Ranked out", "the evidence was fetched, but cut before the context"),
+    "ranked_low": ("Ranked low", "the evidence stood in the context, too far back: first, it is answered"),
+    "cut_from_prompt": ("Cut from the prompt", "the evidence was kept, but the prompt's budget had no room for it"),
+    "distracted": ("Distracted", "answered from the evidence alone, not among the other passages"),
     "wrong_answer": ("Wrong answer", "the evidence stood in the context"),
     "unanswerable_answered": ("Should have declined", "the documents do not answer it, yet it was answered"),
+    "reference_rejected": ("Metric at fault", "the metric rejects the reference answer itself"),
     "metric_missing": ("Score missing", "the answer or its score failed"),
 }
 _STATUSES = {
@@ -60,9 +65,10 @@ _STATUSES = {
     "ok": "ok",
 }
 _RETRIEVAL = re.compile(
-    r"^(hit|evidence_recall|ndcg|token_recall|token_precision|token_iou|recall|precision|map)@|^(mrr|precision_omega)$"
+    r"^(hit|evidence_recall|ndcg|token_recall|token_precision|token_iou|context_chars|context_tokens|recall|precision"
+    r"|map)@|^(mrr|precision_omega)$|^doc_"
 )
-_ANSWER = {"exact_match", "token_f1", "answer_contained", "abstention_correct", "citation_correct"}
+_ANSWER = {*ANSWER_METRICS}
 
 
 def arm_name(arm: str) -> str:
