@@ -1,32 +1,57 @@
-"""How long fusion settings take once a search is done: 11 weights, 300 questions, 100 chunks fetched a channel.
+"""How long settings past the search take: fusion weights, normalisations, MMR; one search serves them all.
 
     python benchmarks/fusion.py
+
+300 questions, 100 chunks fetched a channel, of 5,000 chunks; each line is the best of five.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 
 import numpy as np
-from ragladder.rag.retrieve import RetrieveSettings, align, fuse
+from ragladder.core.types import Chunk
+from ragladder.rag.retrieve import Corpus, RetrieveSettings, align, finish, fuse, to_hits
 
-WEIGHTS, QUESTIONS, FETCHED, CHUNKS = 11, 300, 100, 5000
+WEIGHTS, QUESTIONS, FETCHED, CHUNKS, DIMENSION = 11, 300, 100, 5000, 384
+
+
+def best(work: Callable[[], object], repeats: int = 5) -> float:
+    """Seconds of the fastest run."""
+    seconds = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - started)
+    return min(seconds)
 
 
 def main() -> None:
-    """Prints the seconds of fusing all weights, best of five."""
+    """Prints seconds."""
     rng = np.random.default_rng(0)
     positions = np.stack([rng.permutation(CHUNKS)[:FETCHED] for _ in range(2 * QUESTIONS)])
     scores = -np.sort(-rng.random((2 * QUESTIONS, FETCHED)), axis=1)
     found = align((scores[:QUESTIONS], positions[:QUESTIONS]), (scores[QUESTIONS:], positions[QUESTIONS:]))
-    seconds = []
-    for _ in range(5):
-        started = time.perf_counter()
-        for step in range(WEIGHTS):
-            settings = RetrieveSettings(mode="hybrid", fusion="weighted", weight=step / 10, fetch_k=FETCHED)
-            fuse(found, settings)
-        seconds.append(time.perf_counter() - started)
-    print(f"{WEIGHTS} weights x {QUESTIONS} questions: {min(seconds):.3f} s")
+    vectors = rng.normal(size=(CHUNKS, DIMENSION)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    corpus = Corpus([Chunk(f"d{n // 10}", n, n + 1, "x") for n in range(CHUNKS)])
+
+    def weighted(how: Sequence[str]) -> list[RetrieveSettings]:
+        common = {"mode": "hybrid", "fusion": "weighted", "fetch_k": FETCHED}
+        steps = [step / (WEIGHTS - 1) for step in range(WEIGHTS)]
+        return [RetrieveSettings.model_validate({**common, "weight": w, "normalise": h}) for h in how for w in steps]
+
+    for how in (["minmax"], ["zscore"], ["minmax", "zscore"]):
+        chosen = weighted(how)
+        seconds = best(lambda chosen=chosen: [fuse(found, one) for one in chosen])
+        print(f"{WEIGHTS} weights x {QUESTIONS} questions x {' + '.join(how)}: {seconds:.3f} s")
+    half = weighted(["minmax"])[5]
+    hits = to_hits(*fuse(found, half, limit=50), corpus.chunks)
+    diverse = half.model_copy(update={"mmr": 0.5})
+    print(
+        f"MMR over 50 hits x {QUESTIONS} questions: {best(lambda: finish(hits, diverse, corpus, None, vectors)):.3f} s"
+    )
 
 
 if __name__ == "__main__":

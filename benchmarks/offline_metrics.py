@@ -7,7 +7,9 @@ Data: EVOUNA (Wang et al., "Evaluating Open-QA Evaluation", NeurIPS 2023). A ref
 `/`; a metric's score is its best over them, as is usual for TriviaQA, or (`--first-alias`) that of the first, which is
 what a team with one reference a question has. Questions marked improper are left out. Prints a Markdown table: area
 under the ROC curve, best-threshold accuracy and kappa (threshold chosen on one half of the questions, scored on the
-other), with 95% intervals over questions, and kappa at the threshold 0.5.
+other), with 95% intervals over questions, and kappa at the threshold 0.5. Then two figures that agreement hides:
+whether the metric's means put the five systems into people's order (Kendall's tau), and its mean for an answer that
+nobody wants, a list of 100 questions' reference answers with the right one somewhere in it.
 """
 
 from __future__ import annotations
@@ -26,8 +28,10 @@ from ragladder.eval._agreement import Figure, agreement, auc, kappa
 from ragladder.eval.answers import answer_scores
 from ragladder.eval.ragas_metrics import ragas_scores
 
+LISTED = 100
+"""Reference answers in an answer that lists everything."""
 SYSTEMS = ("fid", "gpt35", "chatgpt", "gpt4", "newbing")
-OWN = ("exact_match", "token_f1", "answer_contained")
+OWN = ("exact_match", "token_f1", "answer_recall", "answer_contained")
 RAGAS = (
     "exact_match",
     "string_present",
@@ -85,6 +89,25 @@ def best_scores(
     return table
 
 
+def listed(questions: Sequence[Question], owners: Sequence[int], sample: int) -> tuple[list[Question], list[Answer]]:
+    """Some questions, answered by a list of LISTED reference answers, the right one in a random place.
+
+    Args:
+        questions: One a row and alias, as `load` gives them.
+        owners: The row of each.
+        sample: How many to draw.
+    """
+    draw = random.Random(1)
+    first = [n for n, row in enumerate(owners) if row % len(SYSTEMS) == 0 and (n == 0 or owners[n - 1] != row)]
+    chosen = draw.sample(first, min(sample, len(first)))
+    answers = []
+    for place in chosen:
+        texts = [questions[other].answer for other in draw.sample(first, min(LISTED, len(first))) if other != place]
+        texts.insert(draw.randrange(len(texts) + 1), questions[place].answer)
+        answers.append(Answer(questions[place].id, ", ".join(texts)))
+    return [questions[place] for place in chosen], answers
+
+
 def best_threshold(scores: np.ndarray, human: np.ndarray) -> float:
     """Where accepting from a score on agrees most often with people; the midpoint between two scores met."""
     met = np.unique(scores)
@@ -104,8 +127,10 @@ def crossed_verdicts(scores: np.ndarray, human: np.ndarray, groups: np.ndarray) 
     return passed, best_threshold(scores, human)
 
 
-def table(scores: dict[str, np.ndarray], verdicts: Sequence[bool]) -> str:
-    """The Markdown table, best area first."""
+def table(scores: dict[str, np.ndarray], verdicts: Sequence[bool], lists: dict[str, np.ndarray]) -> str:
+    """The Markdown table, best area first; `lists` are the scores of the answers that `listed` makes."""
+    from scipy.stats import kendalltau
+
     human = np.array(verdicts)
     groups = np.arange(len(human)) // len(SYSTEMS)
     labels = groups.tolist()
@@ -115,10 +140,15 @@ def table(scores: dict[str, np.ndarray], verdicts: Sequence[bool]) -> str:
         passed, threshold = crossed_verdicts(values, human, groups)
         figures = (area, agreement(passed, human, labels), kappa(passed, human, labels))
         cells = [shown(figure) for figure in figures] + [f"{threshold:.2f}", shown(kappa(values >= 0.5, human, labels))]
+        by_system = [(values[n :: len(SYSTEMS)].mean(), human[n :: len(SYSTEMS)].mean()) for n in range(len(SYSTEMS))]
+        cells += [f"{kendalltau(*zip(*by_system, strict=True)).statistic:+.1f}", f"{lists[metric].mean():.2f}"]
         lines.append((area.value or 0.0, f"| `{metric}` | " + " | ".join(cells) + " |"))
-    head = "| metric | ROC-AUC | accuracy, best threshold | kappa, best threshold | best threshold | kappa at 0.5 |"
+    head = (
+        "| metric | ROC-AUC | accuracy, best threshold | kappa, best threshold | best threshold | kappa at 0.5 "
+        "| systems' order | mean of a list |"
+    )
     ranked = [line for _, line in sorted(lines, key=lambda line: -line[0])]
-    return "\n".join([head, "|" + "---|" * 6, *ranked])
+    return "\n".join([head, "|" + "---|" * 8, *ranked])
 
 
 def shown(figure: Figure) -> str:
@@ -140,9 +170,11 @@ def main() -> None:
     questions, answers, owners, human = load(options.data, options.rows, options.first_alias)
     embedder = SentenceTransformerSettings(model=options.embed).build(Resources()) if options.embed else None
     scores = best_scores(questions, answers, owners, embedder)
+    asked, lists = listed(questions, owners, 200)
+    of_lists = best_scores(asked, lists, range(len(asked)), embedder)
     share = sum(human) / len(human)
     print(f"{len(human)} answers to {len(human) // len(SYSTEMS)} questions, {share:.1%} right by people\n")
-    print(table(scores, human))
+    print(table(scores, human, of_lists))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,16 @@ from .errors import ComponentError
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-__all__ = ["Custom", "Model", "Resources", "Settings", "component_section", "kinds_of", "load_attribute"]
+__all__ = [
+    "ComponentRole",
+    "Custom",
+    "Model",
+    "Resources",
+    "Settings",
+    "component_section",
+    "kinds_of",
+    "load_attribute",
+]
 
 
 class Model(BaseModel):
@@ -55,6 +64,13 @@ class Resources:
         """A path of the config as a path of this machine: `~` expanded, relative ones below `base_dir`."""
         path = Path(text).expanduser()
         return path if path.is_absolute() else self.base_dir / path
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentRole:
+    """Marks a config field that takes a component; `name` is the role, as in the entry-point group."""
+
+    name: str
 
 
 class Settings(Model):
@@ -237,4 +253,4 @@ def component_section(role: str, *models: type[Settings]) -> Any:
 
     members: list[Any] = [Annotated[model, Tag(kind)] for model in models for kind in kinds_of(model)]
     members.append(Annotated[Custom, Tag("custom")])
-    return Annotated[Union[tuple(members)], Discriminator(tag), BeforeValidator(named)]
+    return Annotated[Union[tuple(members)], Discriminator(tag), BeforeValidator(named), ComponentRole(role)]

@@ -194,9 +194,11 @@ class Chunker(Protocol):
 
 @runtime_checkable
 class Embedder(Protocol):
-    """Turns texts into unit vectors, float32, shape (len(texts), dimension)."""
+    """Turns texts into vectors, float32, shape (len(texts), dimension); of length 1 unless `normalize: false` asks
+    otherwise."""
 
-    dimension: int
+    @property
+    def dimension(self) -> int: ...
 
     def encode(self, texts: Sequence[str], role: Literal["query", "document"]) -> Any: ...
 

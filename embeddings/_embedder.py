@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import numpy as np
 
 from ..core.errors import StageError
+from ._tokens import TextTokens, Windows, check_token_vectors
 
 __all__ = ["Role", "SentenceTransformerEmbedder", "unit_vectors"]
 
@@ -21,6 +23,7 @@ class SentenceTransformerEmbedder:
         dimension: Length of a vector.
         source: Folder that the model came from.
         model: The `SentenceTransformer` itself.
+        normalize: Whether vectors have length 1.
     """
 
     def __init__(
@@ -31,6 +34,7 @@ class SentenceTransformerEmbedder:
         batch_size: int = 32,
         dtype: Literal["fp32", "bf16"] = "fp32",
         truncate_dim: int | None = None,
+        normalize: bool = True,
     ) -> None:
         """Makes an embedder.
 
@@ -41,9 +45,11 @@ class SentenceTransformerEmbedder:
             batch_size: Texts a forward pass.
             dtype: `bf16` runs matrix products in bfloat16 (autocast); weights and results stay float32.
             truncate_dim: Keep the first so many dimensions of a vector.
+            normalize: Scale vectors to length 1.
         """
         self.model = model
         self.source = source
+        self.normalize = normalize
         self._given = dict(prefixes or {})
         self._batch_size = batch_size
         self._bf16 = dtype == "bf16"
@@ -74,32 +80,68 @@ class SentenceTransformerEmbedder:
             role: Which prefix they get.
 
         Returns:
-            Unit vectors, float32, shape (len(texts), dimension); zeros for a text without a token that a static
-            model knows.
+            Unit vectors (unless `normalize` is false), float32, shape (len(texts), dimension); zeros for a text
+            without a token that a static model knows.
 
         Raises:
             StageError: A vector is not finite, or the device's memory is too small.
         """
         if not len(texts):
             return np.zeros((0, self.dimension), dtype=np.float32)
+        encode = self.model.encode_query if role == "query" else self.model.encode_document
+        with self._running():
+            vectors = encode(
+                list(texts),
+                prompt=self.prefix(role),
+                batch_size=self._batch_size,
+                show_progress_bar=False,
+                truncate_dim=self._truncate_dim,
+            )
+        return unit_vectors(vectors, self.source or "the embedder", self.normalize)
+
+    def token_vectors(self, texts: Sequence[str], overlap: int) -> Iterator[TextTokens]:
+        """Vectors of all tokens of texts of any length, for late chunking (see `rag.late.TokenEmbedder`).
+
+        A text beyond the model's window goes through it in windows; a token takes its vector from the window in which
+        it stands further from the cut.
+
+        Args:
+            texts: Documents; the documents' prefix stands before each window.
+            overlap: Tokens that a window shares with the one before.
+
+        Yields:
+            For each text its tokens' vectors, float32, shape (tokens, dimension), as they go into the mean pooling, and
+            their character offsets, int64, shape (tokens, 2). Special tokens are left out.
+
+        Raises:
+            DataError: The model does not pool by the mean, or has no fast tokenizer.
+            ConfigError: The overlap does not fit the model's window.
+            StageError: The device's memory is too small.
+        """
+        source = self.source or "the embedder"
+        check_token_vectors(self.model, source)
+        windows = Windows(self.model, source, self.prefix("document"), overlap, self._batch_size)
+        found = windows.run(texts)
+        while True:
+            with self._running():
+                text = next(found, None)
+            if text is None:
+                return
+            yield text[0][:, : self.dimension], text[1]
+
+    @contextmanager
+    def _running(self) -> Iterator[None]:
+        """The precision asked for, and a clear word where memory runs out."""
         import torch
 
-        encode = self.model.encode_query if role == "query" else self.model.encode_document
         try:
             with torch.autocast(self.model.device.type, dtype=torch.bfloat16, enabled=self._bf16):
-                vectors = encode(
-                    list(texts),
-                    prompt=self.prefix(role),
-                    batch_size=self._batch_size,
-                    show_progress_bar=False,
-                    truncate_dim=self._truncate_dim,
-                )
+                yield
         except torch.OutOfMemoryError as error:
             raise StageError(
                 f"{self.source}: out of memory on {self.model.device} while encoding; lower the embedder's batch_size "
                 f"(now {self._batch_size}) or its max_length"
             ) from error
-        return unit_vectors(vectors, self.source or "the embedder")
 
 
 def _routes_by_role(model: Any) -> bool:
@@ -108,12 +150,13 @@ def _routes_by_role(model: Any) -> bool:
     return any(isinstance(module, Router) for module in model)
 
 
-def unit_vectors(vectors: Any, whose: str) -> np.ndarray:
+def unit_vectors(vectors: Any, whose: str, normalize: bool = True) -> np.ndarray:
     """Vectors scaled to length 1 in float32; a row of zeros stays one.
 
     Args:
         vectors: Shape (rows, dimension).
         whose: For the message.
+        normalize: False checks them and keeps their lengths.
 
     Raises:
         StageError: A value is NaN or infinite.
@@ -126,5 +169,6 @@ def unit_vectors(vectors: Any, whose: str) -> np.ndarray:
             f"{whose}: {bad} of {len(out)} vectors hold NaN or infinite values; the model's weights are damaged "
             "(a training that diverged?), or dtype bf16 does not suit it"
         )
-    np.divide(out, lengths, out=out, where=lengths > 0)
+    if normalize:
+        np.divide(out, lengths, out=out, where=lengths > 0)
     return out

@@ -9,9 +9,10 @@ from typing import Any
 from ..core.components import Resources
 from ..core.devices import locate_model
 from ..core.errors import DataError
+from ..core.progress import Reporter
 from ..core.quiet import quiet_libraries
 
-__all__ = ["load_model", "model_folder", "position_limit"]
+__all__ = ["check_pooling", "load_cross_encoder", "load_model", "model_folder", "position_limit"]
 
 _OTHER_FORMATS = ["onnx/*", "openvino/*", "coreml/*", "*.onnx", "*.h5", "*.ot", "*.msgpack", "*.tflite", "*.gguf"]
 
@@ -86,3 +87,45 @@ def position_limit(model: Any) -> int | None:
         return table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
     limit = getattr(getattr(transformer, "config", None), "max_position_embeddings", None)
     return limit if isinstance(limit, int) and limit > 0 else None
+
+
+def load_cross_encoder(name: str, resources: Resources) -> Any:
+    """Loads a `CrossEncoder` of one score from a folder or a hub name, in fp32.
+
+    Raises:
+        DataError: There is no such model, or it does not give one score a pair.
+    """
+    folder = model_folder(name, resources)
+    with quiet_libraries():
+        import torch
+        from sentence_transformers import CrossEncoder
+
+        try:
+            model = CrossEncoder(
+                str(folder), device=resources.device, local_files_only=True, model_kwargs={"dtype": torch.float32}
+            )
+        except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+            raise DataError(f"{folder}: no cross-encoder can be loaded from there ({_short(error)})") from error
+    if model.num_labels != 1:
+        raise DataError(f"{folder}: the cross-encoder gives {model.num_labels} scores a pair; one is needed")
+    return model
+
+
+def check_pooling(model: Any, folder: Path, reporter: Reporter) -> None:
+    """Says where the library took mean pooling for a plain transformer, and refuses a model that gives no text vector.
+
+    Raises:
+        DataError: The model has no pooling.
+    """
+    import torch
+
+    if not (Path(folder) / "modules.json").is_file():
+        reporter.line(f"note: {folder} is a transformer without a pooling of its own; mean pooling is taken")
+    with torch.inference_mode():
+        features = model.preprocess(["a"]) if hasattr(model, "preprocess") else model.tokenize(["a"])
+        moved = {key: value.to(model.device) if hasattr(value, "to") else value for key, value in features.items()}
+        if "sentence_embedding" not in model(moved):
+            raise DataError(
+                f"{folder}: the model has no pooling, so it gives a vector a token and none a text; save it with a "
+                "Pooling module of sentence-transformers"
+            )

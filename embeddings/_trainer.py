@@ -6,19 +6,20 @@ import json
 import math
 import random
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from ..core.cache import write_atomic
-from ..core.errors import ConfigError, StageError
+from ..core.errors import ConfigError, MissingExtra, StageError
 from ..core.progress import Reporter, Task
 from ..core.quiet import quiet_libraries
-from .pairs import Pair
+from .losses import LABEL
+from .train_settings import IN_BATCH, EmbedTrainSettings
 
-__all__ = ["Progress", "fit", "freeze_lower", "latest", "own_randomness", "remove_stale", "resolve_precision"]
+__all__ = ["Progress", "Setup", "fit", "freeze_lower", "latest", "own_randomness", "remove_stale", "resolve_precision"]
 
 MARK = "ragladder.json"
 """Written into a checkpoint last: one without it is not whole."""
@@ -135,43 +136,67 @@ def own_randomness(device: str) -> Iterator[None]:
             np.random.set_state(numpy_state)
 
 
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What a fit needs beside the model, its rows and its loss.
+
+    Attributes:
+        settings: `EmbedTrainSettings`.
+        batch_size: Resolved.
+        learning_rate: Resolved.
+        precision: `bf16` or `fp32`.
+        prefixes: Put before queries and before chunks.
+        device: Resolved.
+        folder: Of the checkpoints.
+        logs: Where loggers that write files put them.
+    """
+
+    settings: EmbedTrainSettings
+    batch_size: int
+    learning_rate: float
+    precision: str
+    prefixes: tuple[str, str]
+    device: str
+    folder: Path
+    logs: Path
+
+
 def fit(
     model: Any,
-    pairs: Sequence[Pair],
-    settings: Any,
-    precision: str,
-    prefixes: tuple[str, str],
+    rows: Mapping[str, Any],
+    loss: Any,
+    setup: Setup,
     score: Callable[[], float],
-    folder: Path,
     progress: Progress,
     checkpoint: Path | None,
-    device: str,
     reporter: Reporter,
+    until: int | None = None,
+    on_epoch: Callable[[int, float], None] | None = None,
 ) -> Progress:
     """Trains a model in place, from a checkpoint on where one is given.
 
     Args:
         model: A `SentenceTransformer`.
-        pairs: Training pairs, with or without negatives.
-        settings: `EmbedTrainSettings`.
-        precision: `bf16` or `fp32`.
-        prefixes: Put before queries and before chunks.
+        rows: Datasets by name, from `losses.training_rows`.
+        loss: From `losses.build_loss`.
+        setup: How to train.
         score: Dev score of the model as it is.
-        folder: Of the checkpoints.
         progress: How far it is; changed in place.
         checkpoint: Where to go on from.
-        device: Resolved.
         reporter: Where progress goes.
+        until: Pauses after this epoch, so that a next call with other rows goes on; None trains to the end.
+        on_epoch: Told of each epoch and its dev score; what it raises ends the training.
 
     Returns:
         `progress`.
 
     Raises:
         StageError: The loss is not a finite number.
+        ConfigError: A logger is unknown or not installed.
     """
     with quiet_libraries(), _separate_columns(), reporter.task("train embedder", None, "steps") as task:
-        trainer = _trainer(model, pairs, settings, precision, prefixes, folder, device)
-        trainer.add_callback(_callback(settings, score, folder, progress, reporter, task))
+        trainer = _trainer(model, rows, loss, setup)
+        trainer.add_callback(_callback(setup, score, progress, reporter, task, until, on_epoch))
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     return progress
 
@@ -185,17 +210,8 @@ def _separate_columns() -> Any:
     return column_merging_disabled()
 
 
-def _trainer(
-    model: Any,
-    pairs: Sequence[Pair],
-    settings: Any,
-    precision: str,
-    prefixes: tuple[str, str],
-    folder: Path,
-    device: str,
-) -> Any:
+def _trainer(model: Any, rows: Mapping[str, Any], loss: Any, setup: Setup) -> Any:
     from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
-    from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
     from sentence_transformers.sentence_transformer.training_args import BatchSamplers
     from transformers import PrinterCallback
 
@@ -203,18 +219,20 @@ def _trainer(
         def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
             """Ours is written by `train_embedder`."""
 
-    datasets = _datasets(pairs)
-    columns = sorted({name for dataset in datasets.values() for name in dataset.column_names})
+    settings = setup.settings
+    columns = sorted({name for dataset in rows.values() for name in dataset.column_names} - {LABEL})
+    # Rows of other losses share queries on purpose.
+    sampler = BatchSamplers.NO_DUPLICATES if settings.loss in IN_BATCH else BatchSamplers.BATCH_SAMPLER
     arguments = SentenceTransformerTrainingArguments(
-        output_dir=str(folder),
+        output_dir=str(setup.folder),
         num_train_epochs=settings.epochs,
-        per_device_train_batch_size=settings.batch_size,
-        learning_rate=settings.learning_rate,
+        per_device_train_batch_size=setup.batch_size,
+        learning_rate=setup.learning_rate,
         warmup_steps=settings.warmup_ratio,
-        bf16=precision == "bf16",
-        use_cpu=device == "cpu",
-        batch_sampler=BatchSamplers.NO_DUPLICATES,
-        prompts={name: prefixes[0] if name == "anchor" else prefixes[1] for name in columns},
+        bf16=setup.precision == "bf16",
+        use_cpu=setup.device == "cpu",
+        batch_sampler=sampler,
+        prompts={name: setup.prefixes[0] if name == "anchor" else setup.prefixes[1] for name in columns},
         seed=settings.seed,
         data_seed=settings.seed,
         save_strategy="epoch",
@@ -224,39 +242,54 @@ def _trainer(
         logging_nan_inf_filter=False,
         report_to="none",
         disable_tqdm=True,
-        dataloader_pin_memory=device != "cpu",
+        dataloader_pin_memory=setup.device != "cpu",
+        gradient_checkpointing=settings.gradient_checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False} if settings.gradient_checkpointing else None,
     )
     # One device whatever is there: with more the trainer would multiply the batch size, and so change the result.
     arguments._n_gpu = min(arguments.n_gpu, 1)
-    trainer = Trainer(
-        model=model,
-        args=arguments,
-        train_dataset=next(iter(datasets.values())) if len(datasets) == 1 else datasets,
-        loss=MultipleNegativesRankingLoss(model, scale=settings.scale),
-    )
+    dataset = next(iter(rows.values())) if len(rows) == 1 else dict(rows)
+    trainer = Trainer(model=model, args=arguments, train_dataset=dataset, loss=loss)
     trainer.remove_callback(PrinterCallback)
+    for logger in _loggers(settings.report_to, setup.logs):
+        trainer.add_callback(logger)
     return trainer
 
 
-def _datasets(pairs: Sequence[Pair]) -> dict[str, Any]:
-    """A dataset for each number of negatives, as the rows of one must have the same columns."""
-    from datasets import Dataset
+def _loggers(names: Sequence[str], logs: Path) -> list[Any]:
+    """The trainer's own callbacks by name."""
+    if not names:
+        return []
+    from transformers.integrations import integration_utils
 
-    groups: dict[int, list[Pair]] = {}
-    for pair in pairs:
-        groups.setdefault(len(pair.negatives), []).append(pair)
-    datasets = {}
-    for count, group in sorted(groups.items()):
-        columns = {"anchor": [pair.query for pair in group], "positive": [pair.positive for pair in group]}
-        columns |= {f"negative_{n + 1}": [pair.negatives[n] for pair in group] for n in range(count)}
-        datasets[f"negatives_{count}"] = Dataset.from_dict(columns)
-    return datasets
+    known = integration_utils.INTEGRATION_TO_CALLBACK
+    made = []
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"report_to: '{name}' is no logger of the trainer; known: {', '.join(sorted(known))}")
+        try:
+            callback = known[name]()
+        except (RuntimeError, ImportError) as error:
+            raise MissingExtra(f"report_to: '{name}' is not installed ({error}); pip install {name}") from None
+        # By default TensorBoard's would write among the checkpoints, which are removed.
+        if getattr(callback, "logging_dir", "") is None:
+            callback.logging_dir = str(logs)
+        made.append(callback)
+    return made
 
 
 def _callback(
-    settings: Any, score: Callable[[], float], folder: Path, progress: Progress, reporter: Reporter, task: Task
+    setup: Setup,
+    score: Callable[[], float],
+    progress: Progress,
+    reporter: Reporter,
+    task: Task,
+    until: int | None,
+    on_epoch: Callable[[int, float], None] | None,
 ) -> Any:
     from transformers import TrainerCallback
+
+    settings, folder = setup.settings, setup.folder
 
     class Watch(TrainerCallback):
         def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -270,7 +303,7 @@ def _callback(
             if "loss" not in logs:
                 return
             if not math.isfinite(logs["loss"]):
-                raise StageError(_diverged(state.global_step, logs["loss"], settings, folder, progress))
+                raise StageError(_diverged(state.global_step, logs["loss"], setup, progress))
             progress.rows.append([state.global_step, round(state.epoch, 4), logs["loss"], None])
 
         def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -287,7 +320,10 @@ def _callback(
             reporter.line(f"{epoch}: loss {mean:.3f}, dev {value:.4f}{' (best so far)' if better else ''}")
             if settings.patience is not None and progress.stale >= settings.patience:
                 progress.stopped = True
+            if progress.stopped or progress.epochs() == until:
                 control.should_training_stop = True
+            if on_epoch is not None:
+                on_epoch(round(state.epoch), value)
 
         def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             newest = folder / f"checkpoint-{state.global_step}"
@@ -297,10 +333,10 @@ def _callback(
     return Watch()
 
 
-def _diverged(step: int, loss: float, settings: Any, folder: Path, progress: Progress) -> str:
-    kept = sorted(folder.glob("checkpoint-*"), key=_step)
+def _diverged(step: int, loss: float, setup: Setup, progress: Progress) -> str:
+    kept = sorted(setup.folder.glob("checkpoint-*"), key=_step)
     where = f"the last good checkpoint is {kept[-1]} (epoch {progress.epochs()})" if kept else "no epoch was finished"
     return (
         f"train embedder: the loss is {loss} at step {step}; {where}. Lower learning_rate "
-        f"(now {settings.learning_rate:g}) or set dtype: fp32; a base model with damaged weights does this too"
+        f"(now {setup.learning_rate:g}) or set dtype: fp32; a base model with damaged weights does this too"
     )

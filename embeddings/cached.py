@@ -24,11 +24,7 @@ _PREFIXES = ("query_prefix", "document_prefix")
 
 
 class CachedEmbedder:
-    """Encodes what a cache does not hold; meets `core.types.Embedder`.
-
-    Attributes:
-        dimension: Length of a vector.
-    """
+    """Encodes what a cache does not hold; meets `core.types.Embedder`."""
 
     def __init__(
         self,
@@ -46,10 +42,14 @@ class CachedEmbedder:
             reporter: Where progress goes; none is shown without one.
         """
         self.embedder = embedder
-        self.dimension = int(embedder.dimension)
         self._identity = dict(identity)
         self._cache = cache
         self._reporter = reporter or Reporter(quiet=True)
+
+    @property
+    def dimension(self) -> int:
+        """Length of a vector; an endpoint may have to be asked for it."""
+        return int(self.embedder.dimension)
 
     def keys(self, texts: Sequence[str], role: Role) -> list[str]:
         """Keys of texts in the cache: a digest of the embedder's identity, the role's prefix, and the text."""
@@ -70,7 +70,8 @@ class CachedEmbedder:
         """Vectors of texts, in their order; those that the cache lacks are encoded and added.
 
         Raises:
-            StageError: The embedder gave NaN, or another number or length of vectors than it should.
+            StageError: The embedder gave NaN, another number or length of vectors than it should, or another length
+                than it gave when others of these texts were encoded.
         """
         if not len(texts):
             return np.zeros((0, self.dimension), dtype=np.float32)
@@ -79,7 +80,13 @@ class CachedEmbedder:
         missing = self._cache.missing(keys)
         if missing:
             self._add(missing, text_of, role)
-        return self._cache.get(keys)
+        try:
+            return self._cache.get(keys)
+        except ValueError as error:  # rows of unlike length
+            raise StageError(
+                "the embedder's vectors of today and those kept of it have different dimensions: another model answers "
+                "under its name. Change `model` to a name of its own, or delete the folder vectors/ of the cache"
+            ) from error
 
     def _add(self, missing: list[str], text_of: Mapping[str, str], role: Role) -> None:
         ordered = sorted(missing, key=lambda key: len(text_of[key]), reverse=True)
@@ -88,18 +95,23 @@ class CachedEmbedder:
         # the rest is mixed, for an honest time left.
         rest = slices[1:]
         random.Random(0).shuffle(rest)
-        keys: list[str] = []
-        vectors: list[np.ndarray] = []
-        with self._reporter.task(f"encode ({role})", len(ordered), "texts") as task:
-            for part in [slices[0], *rest]:
-                vectors.append(self._encode(part, text_of, role))
-                keys += part
-                task.advance(len(part))
-                if len(keys) >= SEGMENT:
-                    self._cache.put(keys, np.concatenate(vectors))
-                    keys, vectors = [], []
-            if keys:
-                self._cache.put(keys, np.concatenate(vectors))
+        made: list[tuple[list[str], np.ndarray]] = []
+        try:
+            with self._reporter.task(f"encode ({role})", len(ordered), "texts") as task:
+                for part in [slices[0], *rest]:
+                    made.append((part, self._encode(part, text_of, role)))
+                    task.advance(len(part))
+                    if sum(len(keys) for keys, _ in made) >= SEGMENT:
+                        self._put(made)
+                        made = []
+        finally:
+            # Also after an error: what an endpoint has encoded is paid for.
+            self._put(made)
+
+    def _put(self, made: Sequence[tuple[list[str], np.ndarray]]) -> None:
+        if made:
+            keys = [key for part, _ in made for key in part]
+            self._cache.put(keys, np.concatenate([vectors for _, vectors in made]))
 
     def _encode(self, keys: Sequence[str], text_of: Mapping[str, str], role: Role) -> np.ndarray:
         name = type(self.embedder).__name__
@@ -109,4 +121,4 @@ class CachedEmbedder:
                 f"{name}: encode gave an array of shape {vectors.shape} for {len(keys)} texts; "
                 f"({len(keys)}, {self.dimension}) was expected"
             )
-        return unit_vectors(vectors, name)
+        return unit_vectors(vectors, name, getattr(self.embedder, "normalize", True))

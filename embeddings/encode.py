@@ -1,29 +1,35 @@
 """Embedders: texts to unit vectors.
 
-    sentence_transformer  any model of the sentence-transformers library: a folder or a hub name
+    sentence_transformer  any model of the sentence-transformers library: a folder or a hub name; on torch, ONNX Runtime
+                          or OpenVINO
     static                token vectors distilled from such a model and averaged: hundreds of times faster, less exact
+    openai                a model behind any server with OpenAI's interface
 
-`CachedEmbedder` wraps either, so that a text is encoded once whatever asks for it.
+`CachedEmbedder` wraps any of them, so that a text is encoded once whatever asks for it.
 """
 
 from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ..core.components import Resources, Settings, component_section
 from ..core.devices import fingerprint
-from ..core.errors import DataError
+from ..core.errors import ConfigError, DataError
+from ._backends import Backend, Dtype, check_backend, use_backend
 from ._embedder import Role, SentenceTransformerEmbedder, unit_vectors
 from ._library import load_model, model_folder, position_limit
 from .cached import CachedEmbedder
+from .endpoint import EndpointEmbedder, EndpointSettings
 from .static import StaticSettings, distill
 
 __all__ = [
     "EMBEDDERS",
     "CachedEmbedder",
     "EmbedSection",
+    "EndpointEmbedder",
+    "EndpointSettings",
     "Role",
     "SentenceTransformerEmbedder",
     "SentenceTransformerSettings",
@@ -51,19 +57,47 @@ class SentenceTransformerSettings(Settings):
     """Tokens of a text that are read, the rest is cut; null takes the model's own limit. Time grows with it."""
     batch_size: int = Field(default=32, ge=1)
     """Texts a forward pass: memory and speed only, never the result."""
-    dtype: Literal["fp32", "bf16"] = "fp32"
-    """bf16 computes in half the bits: 1.5 to 2.4 times as fast on CPUs with AVX512-BF16, slower on CPUs without."""
+    backend: Backend = "torch"
+    """What runs the network: `torch`, or on CPUs `onnx` (ONNX Runtime) or `openvino`, which need their extra. The
+    network is exported once, in seconds, and checked against torch. The embedding rung trains on torch whatever is set
+    here."""
+    dtype: Dtype = "fp32"
+    """Precision of the network; vectors are fp32 always. `bf16` (torch, openvino) computes in half the bits: faster on
+    GPUs and on CPUs with AVX512-BF16 or AMX, slower on CPUs without. `int8` (onnx) quantises the weights: it changes
+    rankings, so compare it first. `benchmarks/encode.py` prints what each is worth on your machine."""
     truncate_dim: int | None = Field(default=None, ge=1)
     """Keep the first so many dimensions: smaller index; harmless only for models trained for it (Matryoshka)."""
+    normalize: bool = True
+    """Scales vectors to length 1, so that scores are cosines. `false` keeps their lengths, for models trained with the
+    dot product; costs nothing."""
+
+    @model_validator(mode="after")
+    def _backend_has_dtype(self) -> SentenceTransformerSettings:
+        check_backend(self.backend, self.dtype)
+        return self
+
+    def on_torch(self) -> SentenceTransformerSettings:
+        """The same model on torch, as it has to be trained: an exported network cannot be."""
+        if self.backend == "torch":
+            return self
+        return self.model_copy(update={"backend": "torch", "dtype": "bf16" if self.dtype == "bf16" else "fp32"})
 
     def build(self, resources: Resources) -> SentenceTransformerEmbedder:
         """Loads the model.
 
         Raises:
-            DataError: No such model, or it cannot take `max_length` tokens or give `truncate_dim` dimensions.
+            MissingExtra: The backend's runtime is not installed.
+            ConfigError: The backend runs on CPUs only, and the device is none.
+            DataError: No such model, it cannot take `max_length` tokens or give `truncate_dim` dimensions, or its
+                network cannot be exported.
         """
         folder = model_folder(self.model, resources)
         model = load_model(folder, resources.device)
+        if self.normalize is False and _normalizes(model):
+            raise ConfigError(
+                f"embedder: normalize is false, but the model '{self.model}' normalises its vectors itself; "
+                "leave normalize out"
+            )
         if self.max_length is not None:
             limit = position_limit(model)
             if limit is not None and self.max_length > limit:
@@ -77,16 +111,31 @@ class SentenceTransformerSettings(Settings):
             raise DataError(
                 f"embedder: truncate_dim is {self.truncate_dim}, but the model '{self.model}' gives {full} dimensions"
             )
+        use_backend(model, fingerprint(folder), self.backend, self.dtype, resources, str(folder))
         prefixes = {"query": self.query_prefix, "document": self.document_prefix}
-        return SentenceTransformerEmbedder(model, str(folder), prefixes, self.batch_size, self.dtype, self.truncate_dim)
+        # A runtime computes in its own precision.
+        dtype = "bf16" if self.dtype == "bf16" and self.backend == "torch" else "fp32"
+        return SentenceTransformerEmbedder(
+            model, str(folder), prefixes, self.batch_size, dtype, self.truncate_dim, self.normalize
+        )
 
     def identity(self, resources: Resources) -> dict[str, Any]:
         """The settings that matter and the fingerprint of the weights, wherever they lie."""
         settings = self.model_dump(mode="json", exclude={"model", "batch_size"})
+        # Knobs that came later: as long as they change nothing, vectors kept from before stay valid.
+        for name, plain in (("backend", "torch"), ("normalize", True)):
+            if settings[name] == plain:
+                del settings[name]
         return {**settings, "version": self.version, "weights": fingerprint(model_folder(self.model, resources))}
 
 
-EMBEDDERS = (SentenceTransformerSettings, StaticSettings)
+def _normalizes(model: Any) -> bool:
+    from sentence_transformers.base.modules import Normalize
+
+    return any(isinstance(module, Normalize) for module in model)
+
+
+EMBEDDERS = (SentenceTransformerSettings, StaticSettings, EndpointSettings)
 """Settings of the built-in embedders."""
 
 EmbedSection = component_section("embedder", *EMBEDDERS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,7 +17,7 @@ from ..core.quiet import quiet_libraries
 from ..core.types import Chunk
 from .pairs import GoldSpans, Pair
 
-__all__ = ["HardNegativeSettings", "MinedPairs", "MiningCorpus", "mine_negatives", "mining_corpus"]
+__all__ = ["HardNegativeSettings", "MinedPairs", "MiningCorpus", "fill_up", "mine_negatives", "mining_corpus"]
 
 
 class HardNegativeSettings(Model):
@@ -34,6 +35,12 @@ class HardNegativeSettings(Model):
     """The same as a share of the positive's similarity; 0.05 is what NV-Retriever (Moreira et al. 2024) found best."""
     max_score: float | None = Field(default=None, gt=-1, le=1)
     """A negative's similarity may not be above this: keeps likely false negatives out; null: no such limit."""
+    cross_encoder: str | None = None
+    """A reranker (folder or hub name) whose scores, 0 to 1, the margins and `max_score` look at in place of the
+    similarity: finds more false negatives, and reads `range_max` candidates a pair, which takes by far the longest."""
+    remine: bool = False
+    """Mine again before each further epoch with the model in training, which has learnt the first negatives by then;
+    costs one encoding of the candidates an epoch. Pairs with too few are filled up with chunks drawn at random."""
 
     @model_validator(mode="after")
     def _window_holds_them(self) -> HardNegativeSettings:
@@ -113,6 +120,7 @@ def mine_negatives(
     query_prefix: str = "",
     document_prefix: str = "",
     batch_size: int = 32,
+    cross_encoder: Any = None,
 ) -> MinedPairs:
     """Finds hard negatives with a model.
 
@@ -124,6 +132,7 @@ def mine_negatives(
         query_prefix: Put before each query.
         document_prefix: Put before each candidate.
         batch_size: Texts a forward pass; speed only.
+        cross_encoder: The loaded `CrossEncoder` of `settings.cross_encoder`, if any.
 
     Raises:
         DataError: There are no pairs.
@@ -143,6 +152,7 @@ def mine_negatives(
             dataset,
             model,
             corpus=list(corpus.texts),
+            cross_encoder=cross_encoder,
             range_min=0,
             range_max=widest,
             num_negatives=widest,
@@ -167,3 +177,33 @@ def mine_negatives(
     complete = sum(len(pair.negatives) == settings.num_negatives for pair in mined)
     without = sum(not pair.negatives for pair in mined)
     return MinedPairs(tuple(mined), complete, len(mined) - complete - without, without)
+
+
+def fill_up(pairs: Sequence[Pair], corpus: MiningCorpus, count: int, seed: int) -> list[Pair]:
+    """Pairs with exactly so many negatives: chunks drawn at random take the place of those that mining did not find.
+
+    Args:
+        pairs: Mined ones.
+        corpus: Where they were mined.
+        count: Negatives a pair.
+        seed: The same seed, pair and corpus give the same chunks.
+
+    Raises:
+        DataError: The corpus is too small.
+    """
+    whole = []
+    for place, pair in enumerate(pairs):
+        missing = count - len(pair.negatives)
+        if missing > 0:
+            forbidden = {*corpus.forbidden.get(pair.question_id, ()), *pair.negatives, pair.positive}
+            free = [text for text in dict.fromkeys(corpus.texts) if text not in forbidden]
+            if len(free) < missing:
+                raise DataError(
+                    f"hard negatives: question {pair.question_id} needs {count}, but only "
+                    f"{len(free) + len(pair.negatives)} chunks may be its negatives; lower num_negatives, or leave "
+                    "remine out"
+                )
+            drawn = random.Random(f"{seed}-{place}").sample(free, missing)
+            pair = replace(pair, negatives=(*pair.negatives, *drawn))
+        whole.append(pair)
+    return whole

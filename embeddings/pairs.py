@@ -6,14 +6,14 @@ import json
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from ..core.cache import write_atomic
 from ..core.errors import DataError
 from ..core.types import Chunk, Question
 
-__all__ = ["GoldSpans", "Pair", "PairSet", "load_pairs", "normalise", "save_pairs", "training_pairs"]
+__all__ = ["GoldSpans", "Pair", "PairSet", "filtered_pairs", "load_pairs", "normalise", "save_pairs", "training_pairs"]
 
 GoldSpans = Mapping[str, Sequence[tuple[str, int, int]]]
 """Evidence by question id: (document id, start, end) in the parsed text; a start below 0 is evidence that was lost."""
@@ -29,6 +29,8 @@ class Pair:
         positive: The chunk's embedding text.
         chunk_id: The chunk.
         negatives: Embedding texts of chunks that look alike but do not answer it, hardest first.
+        scores: How well the positive answers it, then each negative, as a person or a teacher scored them; empty where
+            nobody did.
     """
 
     question_id: str
@@ -36,6 +38,7 @@ class Pair:
     positive: str
     chunk_id: str
     negatives: tuple[str, ...] = ()
+    scores: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +65,22 @@ class PairSet:
         """The counts in a line."""
         left = [f"{count} {_REASONS[name]}" for name, count in self.counts.items() if name in _REASONS and count]
         text = f"{self.counts['pairs']} training pairs from {self.counts['questions']} questions"
+        if "source_pairs" in self.counts:
+            text += f" and {self.counts['source_pairs']} pairs of files"
         return f"{text} (left out: {'; '.join(left)})" if left else text
 
 
+_OF_QUESTIONS = ("unanswerable", "held_out", "lost", "cut", "duplicate")
 _REASONS = {
     "unanswerable": "questions without evidence",
     "held_out": "questions that also stand in dev or test",
     "lost": "pieces of evidence that the parser lost",
     "cut": "pieces of evidence of which no chunk holds enough",
     "duplicate": "duplicates",
+    "held_out_text": "pairs of files whose passage answers a dev or test question",
+    "contradiction": "negatives that are a positive of the same question",
+    "feedback_silent": "rows of feedback that say neither good nor bad",
+    "feedback_unknown": "rows of feedback whose chunk is not there any more",
 }
 
 
@@ -81,6 +91,7 @@ def training_pairs(
     gold: GoldSpans,
     cover: float = 0.5,
     held_out: Iterable[Question] = (),
+    allow_empty: bool = False,
 ) -> PairSet:
     """Pairs each question with the chunk that covers most of each piece of its evidence.
 
@@ -91,6 +102,7 @@ def training_pairs(
         gold: Where the evidence of each question is.
         cover: Least share of a piece of evidence (0 to 1) that a chunk must hold to be a positive.
         held_out: The dev and test questions; train questions of the same normalised text are dropped.
+        allow_empty: No error where no pair is left, as others will be added.
 
     Raises:
         DataError: `texts` is not parallel to `chunks`, or no pair is left; the message gives the counts.
@@ -101,7 +113,7 @@ def training_pairs(
     by_document: dict[str, list[int]] = {}
     for position, chunk in enumerate(chunks):
         by_document.setdefault(chunk.doc_id, []).append(position)
-    counts = Counter({name: 0 for name in ("questions", "pairs", *_REASONS)})
+    counts = Counter({name: 0 for name in ("questions", "pairs", *_OF_QUESTIONS)})
     pairs: list[Pair] = []
     seen: set[tuple[str, str]] = set()
     for question in questions:
@@ -127,12 +139,54 @@ def training_pairs(
                 pairs.append(Pair(question.id, question.text, texts[best], chunks[best].id))
     counts["pairs"] = len(pairs)
     result = PairSet(tuple(pairs), dict(counts))
-    if not pairs:
+    if not pairs and not allow_empty:
         raise DataError(
             f"no training pairs: {result.summary()}. Check that there are train questions with evidence, that "
             "it is found in the parsed documents, and that chunks are large enough to hold it"
         )
     return result
+
+
+def filtered_pairs(
+    pairs: PairSet,
+    added: Iterable[Pair],
+    held_out_queries: Iterable[str],
+    held_out_texts: Iterable[str],
+    counts: Mapping[str, int],
+) -> PairSet:
+    """Adds pairs from elsewhere to those of the train questions, without leaks, duplicates and contradictions.
+
+    Args:
+        pairs: Of the train questions.
+        added: Further ones.
+        held_out_queries: What dev and test ask.
+        held_out_texts: Passages that answer dev and test questions.
+        counts: What was counted while they were read.
+    """
+    queries = {normalise(text) for text in held_out_queries}
+    passages = {normalise(text) for text in held_out_texts}
+    total = Counter(pairs.counts)
+    total.update(counts)
+    seen = {(normalise(pair.query), normalise(pair.positive)) for pair in pairs}
+    kept = list(pairs)
+    for pair in added:
+        query, positive = normalise(pair.query), normalise(pair.positive)
+        if query in queries:
+            total["held_out"] += 1
+        elif positive in passages:
+            total["held_out_text"] += 1
+        elif (query, positive) in seen:
+            total["duplicate"] += 1
+        else:
+            seen.add((query, positive))
+            kept.append(pair)
+    whole = []
+    for pair in kept:
+        clean = [text for text in pair.negatives if (normalise(pair.query), normalise(text)) not in seen]
+        total["contradiction"] += len(pair.negatives) - len(clean)
+        whole.append(pair if len(clean) == len(pair.negatives) else replace(pair, negatives=tuple(clean), scores=()))
+    total["pairs"] = len(whole)
+    return PairSet(tuple(whole), dict(total))
 
 
 def normalise(text: str) -> str:
@@ -177,7 +231,8 @@ def load_pairs(path: Path) -> list[Pair]:
             continue
         try:
             row = json.loads(line)
-            pairs.append(Pair(**{**row, "negatives": tuple(row.get("negatives", ()))}))
+            lists = {name: tuple(row.get(name, ())) for name in ("negatives", "scores")}
+            pairs.append(Pair(**{**row, **lists}))
         except (ValueError, TypeError, AttributeError) as error:
             raise DataError(f"{path}:{number}: not a training pair ({error})") from None
     return pairs

@@ -7,10 +7,7 @@ of the vocabulary goes through the model alone, PCA takes what all have in commo
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import uuid
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -23,6 +20,7 @@ from ..core.devices import fingerprint
 from ..core.errors import DataError
 from ..core.quiet import quiet_libraries
 from ._embedder import SentenceTransformerEmbedder
+from ._files import make_folder
 from ._library import load_model, model_folder
 
 __all__ = ["StaticSettings", "distill"]
@@ -100,17 +98,16 @@ def distill(teacher: Any, folder: Path, dimension: int = 256, sif_coefficient: f
         vectors *= _sif_weights(len(ids), sif_coefficient)[:, None]
     table = np.zeros((tokenizer.get_vocab_size(), dimension), dtype=np.float32)
     table[ids] = vectors
-    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
-    try:
+
+    def fill(out: Path) -> None:
         with quiet_libraries():
             model = SentenceTransformer(
                 modules=[StaticEmbedding(tokenizer, embedding_weights=torch.from_numpy(table)), Normalize()],
                 device="cpu",
             )
-            model.save_pretrained(str(temporary), create_model_card=False)
-        _move_whole(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            model.save_pretrained(str(out), create_model_card=False)
+
+    make_folder(folder, fill)
 
 
 def _tokens_to_keep(slow: Any, tokenizer: Any) -> np.ndarray:
@@ -157,16 +154,3 @@ def _sif_weights(count: int, coefficient: float) -> np.ndarray:
     """a/(a + p) of each token, p by Zipf's law from its rank in the vocabulary, mostly one of frequency."""
     inverse = 1.0 / np.arange(2, count + 2)
     return (coefficient / (coefficient + inverse / inverse.sum())).astype(np.float32)
-
-
-def _move_whole(temporary: Path, folder: Path) -> None:
-    for file in temporary.rglob("*"):
-        if file.is_file():
-            with open(file, "rb") as handle:
-                os.fsync(handle.fileno())
-    try:
-        os.replace(temporary, folder)
-    except OSError:
-        # Another process was first; what it made is the same.
-        if not folder.is_dir():
-            raise

@@ -13,10 +13,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-__all__ = ["near_duplicates", "normal_form"]
+__all__ = ["NearIndex", "near_duplicates", "normal_form"]
 
 _BANDS, _ROWS = 20, 3
 _CROWDED, _NEIGHBOURS = 20, 10
+_TYPO = 70.0  # likeness from which two words are spellings or forms of one
+_CONTENT = 4  # letters from which a word may be what a question is about
 
 
 def normal_form(text: str) -> str:
@@ -27,7 +29,8 @@ def normal_form(text: str) -> str:
 def near_duplicates(texts: Sequence[str], threshold: float) -> list[tuple[int, int, float]]:
     """Pairs of texts that are nearly the same, those that are the same included.
 
-    Texts whose numbers or codes differ (`E-417`, `E-418`) are not near-duplicates, however alike.
+    Texts whose numbers or codes differ (`E-417`, `E-418`), or of which each has a word of its own (`the pump`, `the
+    kettle`), are not near-duplicates, however alike.
 
     Args:
         texts: N texts.
@@ -44,15 +47,74 @@ def near_duplicates(texts: Sequence[str], threshold: float) -> list[tuple[int, i
     places.pop("", None)
     found = [(same[0], other, 100.0) for same in places.values() for other in same[1:]]
     unique = sorted(places)
-    numbers = [frozenset(word for word in text.split() if any(c.isdigit() for c in word)) for text in unique]
+    numbers = [_numbers(text) for text in unique]
     for a, b in _candidates(unique):
         if numbers[a] != numbers[b]:
             continue
         score = fuzz.token_sort_ratio(unique[a], unique[b], score_cutoff=threshold)
-        if score >= threshold and score > 0:
+        if score >= threshold and score > 0 and _one_subject(unique[a], unique[b]):
             i, j = sorted((places[unique[a]][0], places[unique[b]][0]))
             found.append((i, j, round(float(score), 2)))
     return sorted(found)
+
+
+class NearIndex:
+    """Texts that come one after another, each compared with those before it."""
+
+    def __init__(self, threshold: float) -> None:
+        """Makes an empty index.
+
+        Args:
+            threshold: Least likeness, as for `near_duplicates`; above 100 nothing is a duplicate.
+        """
+        self._threshold = threshold
+        self._texts: dict[str, str] = {}
+        self._bands: dict[tuple[int, bytes], list[str]] = defaultdict(list)
+
+    def add(self, text: str) -> None:
+        """Adds a text."""
+        form = normal_form(text)
+        if form and form not in self._texts:
+            self._texts[form] = text
+            for key in _bands(form):
+                self._bands[key].append(form)
+
+    def nearest(self, text: str) -> str | None:
+        """The likest of the texts that are nearly the same; None where there is none."""
+        from rapidfuzz import fuzz
+
+        form = normal_form(text)
+        if self._threshold > 100 or not form:
+            return None
+        if form in self._texts:
+            return self._texts[form]
+        others = {other for key in _bands(form) for other in self._bands.get(key, ())[-_CROWDED:]}
+        numbers = _numbers(form)
+        scores = [(fuzz.token_sort_ratio(form, other), other) for other in others if _numbers(other) == numbers]
+        near = [(score, other) for score, other in scores if score >= self._threshold and _one_subject(form, other)]
+        return self._texts[max(near)[1]] if near else None
+
+
+def _one_subject(first: str, second: str) -> bool:
+    """False where each text has a word of four letters or more that is like no word of the other."""
+    from rapidfuzz import fuzz
+
+    words = set(first.split()), set(second.split())
+
+    def own(mine: set[str], others: set[str]) -> bool:
+        rest = [word for word in mine - others if len(word) >= _CONTENT]
+        return any(all(fuzz.ratio(word, other) < _TYPO for other in others - mine) for word in rest)
+
+    return not (own(*words) and own(*reversed(words)))
+
+
+def _numbers(form: str) -> frozenset[str]:
+    return frozenset(word for word in form.split() if any(c.isdigit() for c in word))
+
+
+def _bands(form: str) -> list[tuple[int, bytes]]:
+    signature = _signatures([form])[0]
+    return [(band, signature[band * _ROWS : (band + 1) * _ROWS].tobytes()) for band in range(_BANDS)]
 
 
 def _candidates(unique: Sequence[str]) -> Iterator[tuple[int, int]]:

@@ -1,8 +1,10 @@
-"""Simple measures of answers that need no LLM: exact match, token F1, abstention, citation.
+"""Simple measures of answers that need no LLM: exact match, token F1, recall, abstention, citation.
 
 Normalisation, exact match and token F1 follow the SQuAD evaluation script (Rajpurkar et al., 2016): lower case,
 punctuation and articles removed. One difference: punctuation separates tokens here where SQuAD deletes it, so that
-`1.25` does not equal `125`, and `E-417` has two tokens.
+`1.25` does not equal `125`, and `E-417` has two tokens. Recall of the reference's tokens is what Adlakha et al. found
+nearest to people's verdicts of long answers ("Evaluating Correctness and Faithfulness of Instruction-Following Models
+for Question Answering", 2023).
 """
 
 from __future__ import annotations
@@ -14,9 +16,19 @@ from collections.abc import Sequence
 
 from ..core.types import Answer, Question, Score
 
-__all__ = ["ANSWER_METRICS", "answer_scores", "exact_match", "normalise_answer", "token_f1"]
+__all__ = ["ANSWER_METRICS", "READ", "answer_recall", "answer_scores", "exact_match", "normalise_answer", "token_f1"]
 
-ANSWER_METRICS = ("exact_match", "token_f1", "answer_contained", "abstention_correct", "citation_correct")
+ANSWER_METRICS = (
+    "exact_match",
+    "token_f1",
+    "answer_recall",
+    "answer_contained",
+    "abstention_correct",
+    "citation_correct",
+)
+READ = 100
+"""Tokens of an answer, beyond the reference's length, in which `answer_recall` and `answer_contained` look for it:
+without a limit the whole context would be the best answer."""
 _PUNCTUATION = str.maketrans({c: " " for c in string.punctuation})
 _CITATION = re.compile(r"\[([^\[\]]+)\]")
 
@@ -41,6 +53,14 @@ def token_f1(answer: str, reference: str) -> float:
     return 2 * common / (len(got) + len(wanted))
 
 
+def answer_recall(answer: str, reference: str) -> float:
+    """Share of the reference's normalised tokens, citations taken out, that stand early in the answer, 0 to 1."""
+    got, wanted = _read(answer, reference)
+    if not got or not wanted:
+        return float(got == wanted)
+    return sum((Counter(got) & Counter(wanted)).values()) / len(wanted)
+
+
 def answer_scores(questions: Sequence[Question], answers: Sequence[Answer], abstention: str) -> list[Score]:
     """Scores answers against references.
 
@@ -50,9 +70,11 @@ def answer_scores(questions: Sequence[Question], answers: Sequence[Answer], abst
         abstention: How an answer begins that says "the documents do not tell", for instance `Not documented`.
 
     Returns:
-        For each question the metrics of `ANSWER_METRICS`. `answer_contained`: the reference, citations taken out,
-        stands in the answer. `citation_correct`: the bracketed references are those of the reference answer (not
-        applicable where that has none). Without a reference answer only `abstention_correct` is applicable.
+        For each question the metrics of `ANSWER_METRICS`. `answer_recall`: share of the reference's tokens in the
+        answer; `answer_contained`: the reference stands in it word for word; both take citations out of the reference
+        and look at the first `READ` tokens more than it has. `citation_correct`: the bracketed references are those of
+        the reference answer (not applicable where that has none). Without a reference answer only `abstention_correct`
+        is applicable.
     """
     scores: list[Score] = []
     for question, answer in zip(questions, answers, strict=True):
@@ -67,7 +89,12 @@ def answer_scores(questions: Sequence[Question], answers: Sequence[Answer], abst
 
 
 def _text_scores(question: Question, answer: Answer) -> list[Score]:
-    measures = {"exact_match": exact_match, "token_f1": token_f1, "answer_contained": _contained}
+    measures = {
+        "exact_match": exact_match,
+        "token_f1": token_f1,
+        "answer_recall": answer_recall,
+        "answer_contained": _contained,
+    }
     if not question.answer.strip():
         why = "the question has no reference answer"
         return [Score(question.id, name, None, "not_applicable", why) for name in measures]
@@ -81,8 +108,14 @@ def abstains(answer: str, abstention: str) -> bool:
 
 
 def _contained(answer: str, reference: str) -> float:
-    wanted = normalise_answer(_CITATION.sub(" ", reference))
-    return float(f" {wanted} " in f" {normalise_answer(answer)} ")
+    got, wanted = _read(answer, reference)
+    return float(f" {' '.join(wanted)} " in f" {' '.join(got)} ")
+
+
+def _read(answer: str, reference: str) -> tuple[list[str], list[str]]:
+    """Tokens of the beginning of an answer, and of the reference without its citations (unless it is nothing else)."""
+    wanted = (normalise_answer(_CITATION.sub(" ", reference)) or normalise_answer(reference)).split()
+    return normalise_answer(answer).split()[: len(wanted) + READ], wanted
 
 
 def _citation(question: Question, answer: Answer) -> Score:

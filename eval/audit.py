@@ -12,6 +12,7 @@ from ..core.components import Model
 from ..core.types import SPLITS, Document, Question
 from ._near import near_duplicates, normal_form
 from .answers import normalise_answer
+from .closed_book import ClosedBook
 from .gold import Gold, locate
 from .power import PowerRow, power_rows
 
@@ -35,6 +36,8 @@ class AuditSettings(Model):
     """Questions below which a split is called small."""
     sd: float = Field(default=0.3, gt=0, le=1)
     """Assumed standard deviation of the paired difference a question (scores from 0 to 1); a run gives the real one."""
+    max_known: float = Field(default=0.1, ge=0, le=1)
+    """Share of the questions that an LLM may answer without documents before that counts as worth mending."""
     icc: float = Field(default=0.05, ge=0, le=1)
     """Assumed intraclass correlation of questions on one document: 0 counts each question in full, 1 each document."""
 
@@ -73,6 +76,8 @@ class AuditReport(Model):
     """The smallest difference that each split can show."""
     findings: tuple[Finding, ...]
     """Errors first."""
+    closed_book: ClosedBook | None = None
+    """What an LLM answered without documents; None where none was asked."""
 
 
 def audit_questions(
@@ -80,6 +85,7 @@ def audit_questions(
     documents: Sequence[Document] | None = None,
     settings: AuditSettings | None = None,
     measured_sd: float | None = None,
+    known: ClosedBook | None = None,
 ) -> AuditReport:
     """Checks questions.
 
@@ -88,6 +94,7 @@ def audit_questions(
         documents: The parsed corpus, to look for the evidence in; without it that check is left out, and said so.
         settings: What counts as a fault.
         measured_sd: Standard deviation of the paired difference a question between two pipelines, from a run.
+        known: What an LLM answered without documents, see `closed_book`; without it that check is left out.
     """
     settings = settings or AuditSettings()
     gold = locate(questions, documents) if documents is not None else None
@@ -101,6 +108,8 @@ def audit_questions(
         *_gold_findings(questions, documents, gold, settings),
         *_answer_findings(questions, settings),
         *_tag_findings(questions),
+        *_closed_book_findings(known, settings),
+        *_synthetic_findings(questions),
     ]
     order = ("error", "warning", "info")
     counts = Counter(question.split or "none" for question in questions)
@@ -113,6 +122,7 @@ def audit_questions(
         tags=_tag_table(questions),
         power=power_rows(questions, settings.sd, settings.icc, measured_sd),
         findings=tuple(sorted(findings, key=lambda finding: order.index(finding.level))),
+        closed_book=known,
     )
 
 
@@ -288,3 +298,35 @@ def _tag_findings(questions: Sequence[Question]) -> list[Finding]:
             if expected >= 5 and not (dev and test):
                 lopsided.append(f"{name}={value}: {dev} in dev, {test} in test")
     return _finding("tags", "warning", lopsided, "{n} values of tags stand in only one of dev and test")
+
+
+def _closed_book_findings(known: ClosedBook | None, settings: AuditSettings) -> list[Finding]:
+    """Questions answered without documents, and those that could not be checked."""
+    if known is None:
+        return []
+    level: Level = "warning" if len(known.known) > settings.max_known * max(known.checked, 1) else "info"
+    shown = [f"{key}: '{answer[:60]}'" for key, answer in known.known.items()]
+    what = f"{{n}} of {known.checked} questions are answered without any document, and say nothing about retrieval"
+    missing = known.asked - known.checked
+    why = f" ({known.stopped})" if known.stopped else ""
+    note = f"{missing} of {known.asked} questions got no reply that could be read{why}"
+    return [
+        *_finding("closed book", level, shown, what),
+        *_finding("closed book", "warning", ["all"] if missing else [], note),
+    ]
+
+
+def _synthetic_findings(questions: Sequence[Question]) -> list[Finding]:
+    """Synthetic questions among those that decide, by the tag `source` that `data synth` sets."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for question in questions:
+        if question.split in ("dev", "test"):
+            found[question.tags.get("source", "")].append(f"{question.id} ({question.split})")
+    easy = "{n} questions of dev and test were written by patterns: they are too easy to decide by; keep them for train"
+    llm = (
+        "{n} questions of dev and test were written by an LLM; what holds on them may not hold on your users' questions"
+    )
+    return [
+        *_finding("synthetic", "warning", found["synthetic-extractive"], easy),
+        *_finding("synthetic", "info", found["synthetic-llm"], llm),
+    ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from ._agreement import Figure, agreement, auc, corrected_mean, kappa, mean_of
 from ._labels import LabelledAnswer, load_labels
 from ._probes import ProbeResult, Scorer, run_probes
 from .answers import answer_scores
+from .custom_metrics import CustomMetric, custom_scores
 from .judge import JudgeSettings, judge_scores
 from .ragas_metrics import RAGAS_ANSWER_METRICS, ragas_scores
 
@@ -42,7 +44,10 @@ __all__ = [
 
 _BY_CONTEXT = ("ragas/faithfulness", "ragas/context_precision", "ragas/context_recall")
 _JUDGED = (*_BY_CONTEXT, "ragas/answer_relevancy", "ragas/factual_correctness", "ragas/answer_correctness")
-_OFFLINE = ("exact_match", "token_f1", "answer_contained", *(f"ragas/{name}" for name in RAGAS_ANSWER_METRICS))
+_OFFLINE = (
+    *("exact_match", "token_f1", "answer_recall", "answer_contained"),
+    *(f"ragas/{name}" for name in RAGAS_ANSWER_METRICS),
+)
 _EMBEDDING = ("ragas/answer_relevancy", "ragas/answer_correctness", "ragas/semantic_similarity")
 CALIBRATED = (*_JUDGED, *_OFFLINE)
 """Metrics that can be calibrated. ragas/noise_sensitivity is none: it counts errors, lower is better."""
@@ -125,6 +130,7 @@ def calibrate(
     embedder: Embedder | None = None,
     embedder_identity: dict[str, Any] | None = None,
     model: ChatModel | None = None,
+    custom: Sequence[CustomMetric] = (),
 ) -> Calibration:
     """Holds a judge against human labels.
 
@@ -137,6 +143,7 @@ def calibrate(
         embedder: For the metrics that need one.
         embedder_identity: What the embedder is, as its settings give it.
         model: The judge's chat model, where the caller has built it already.
+        custom: The user's own metrics, one of which `settings.metric` may name.
 
     Raises:
         ConfigError: An unknown metric, one whose judge or embedder is missing, or scores of several judges.
@@ -151,9 +158,11 @@ def calibrate(
         scores = [Score(str(n), settings.metric, row.score) for n, row in enumerate(labels)]
         return _compared(base, labels, scores)
     where = resources or Resources()
-    _check_inputs(labels, settings, judge, embedder)
-    identity = judge_identity(settings.metric, judge, where, embedder_identity)
-    scorer = _scorer(settings.metric, judge, where, embedder, model)
+    own = next((metric for metric in custom if metric.name == settings.metric), None)
+    if own is None:
+        _check_inputs(labels, settings, judge, embedder)
+    identity = judge_identity(settings.metric, judge, where, embedder_identity, custom)
+    scorer = _own_scorer(own) if own is not None else _scorer(settings.metric, judge, where, embedder, model)
     base = Calibration(metric=settings.metric, judge=identity, threshold=settings.threshold, rows=len(labels))
     if settings.probes:
         varies = "context" if settings.metric in _BY_CONTEXT else "answer"
@@ -168,7 +177,11 @@ def calibrate(
 
 
 def judge_identity(
-    metric: str, judge: JudgeSettings | None, resources: Resources, embedder: dict[str, Any] | None = None
+    metric: str,
+    judge: JudgeSettings | None,
+    resources: Resources,
+    embedder: dict[str, Any] | None = None,
+    custom: Sequence[CustomMetric] = (),
 ) -> str:
     """Identity of what gives a score: metric, judge, prompts and settings, embedder. Unlike ones cannot be compared.
 
@@ -177,8 +190,12 @@ def judge_identity(
         judge: The LLM judge's settings.
         resources: For the identity of its model.
         embedder: Identity of the embedder; only that of metrics that use one counts.
+        custom: The user's own metrics; only the one of that name counts.
     """
     what: dict[str, Any] = {"metric": metric}
+    own = next((one for one in custom if one.name == metric), None)
+    if own is not None:
+        what["function"] = own.identity()
     if metric in _JUDGED and judge is not None:
         what["judge"] = {k: v for k, v in judge.identity(resources).items() if k != "metrics"}
     if metric in _EMBEDDING:
@@ -251,6 +268,16 @@ def _scorer(
         if metric == name:
             return [found for found in answer_scores(questions, answers, "") if found.metric == metric]
         return ragas_scores(questions, contexts, answers, embedder=embedder, metrics=[name])
+
+    return score
+
+
+def _own_scorer(metric: CustomMetric) -> Scorer:
+    def score(
+        questions: Sequence[Question], answers: Sequence[Answer], contexts: Sequence[Sequence[Chunk]]
+    ) -> list[Score]:
+        shown = [replace(answer, contexts=tuple(chunks)) for answer, chunks in zip(answers, contexts, strict=True)]
+        return custom_scores(questions, shown, [metric])
 
     return score
 

@@ -11,17 +11,21 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from ..core.types import Document, Question
+import numpy as np
 
-__all__ = ["FUZZY_THRESHOLD", "Gold", "GoldSpan", "locate", "locate_text", "spans_of"]
+from ..core.types import Document, Evidence, Question
+
+__all__ = ["FUZZY_THRESHOLD", "SHORTEST_LOOSE", "Gold", "GoldSpan", "fold", "locate", "locate_text", "spans_of"]
 
 FUZZY_THRESHOLD = 85.0
 """Least similarity (0 to 100) at which a fuzzy match counts as found."""
 SHORTEST_LOOSE = 12
 """Letters and digits that a text must have to be searched for other than exactly: shorter ones match by chance."""
 _MARGIN = 10  # characters by which a fuzzy match may be off at its ends
+_OTHER = re.compile(r"[^\x00-\x7f]+")
+_ALNUM = np.array([chr(code).isalnum() for code in range(128)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,9 @@ Gold = Mapping[str, tuple[GoldSpan, ...]]
 
 
 def locate(questions: Iterable[Question], documents: Iterable[Document]) -> dict[str, tuple[GoldSpan, ...]]:
-    """Finds the evidence of all questions; each document is normalised at most once.
+    """Finds the evidence of all questions, document by document: the time grows with the text that has evidence.
+
+    Each document is normalised at most once, and its normal form is kept only while its evidence is looked for.
 
     Args:
         questions: Any number.
@@ -64,25 +70,24 @@ def locate(questions: Iterable[Question], documents: Iterable[Document]) -> dict
     Returns:
         Spans by question id.
     """
-    texts = {document.id: document.text for document in documents}
-    folded: dict[str, tuple[str, list[int]]] = {}
-    gold: dict[str, tuple[GoldSpan, ...]] = {}
-    for question in questions:
-        spans = []
-        for evidence in question.evidence:
-            text = texts.get(evidence.doc_id)
-            if text is None:
-                spans.append(_lost(evidence.doc_id, evidence.text))
+    questions = list(questions)
+    found = [[_lost(evidence.doc_id, evidence.text) for evidence in question.evidence] for question in questions]
+    wanted: dict[str, list[tuple[int, int, Evidence]]] = {}
+    for key, question in enumerate(questions):
+        for place, evidence in enumerate(question.evidence):
+            wanted.setdefault(evidence.doc_id, []).append((key, place, evidence))
+    for document in documents:
+        folded = None
+        for key, place, evidence in wanted.pop(document.id, ()):
+            text, start = document.text, evidence.start
+            if start is not None and text[start : evidence.end] == evidence.text:
+                end = start + len(evidence.text)
+                found[key][place] = GoldSpan(document.id, start, end, 100.0, "exact", len(evidence.text))
                 continue
-            if evidence.start is not None and text[evidence.start : evidence.end] == evidence.text:
-                end = evidence.start + len(evidence.text)
-                spans.append(GoldSpan(evidence.doc_id, evidence.start, end, 100.0, "exact", len(evidence.text)))
-                continue
-            if evidence.text not in text and evidence.doc_id not in folded:
-                folded[evidence.doc_id] = _fold(text)
-            spans.append(locate_text(evidence.text, evidence.doc_id, text, folded.get(evidence.doc_id)))
-        gold[question.id] = tuple(spans)
-    return gold
+            if folded is None and evidence.text not in text:
+                folded = fold(text)
+            found[key][place] = locate_text(evidence.text, document.id, text, folded)
+    return {question.id: tuple(spans) for question, spans in zip(questions, found, strict=True)}
 
 
 def spans_of(gold: Gold, question: Question) -> tuple[GoldSpan, ...]:
@@ -109,14 +114,14 @@ def locate_text(wanted: str, doc_id: str, text: str, folded: tuple[str, Sequence
     start = text.find(wanted)
     if start >= 0:
         return GoldSpan(doc_id, start, start + len(wanted), 100.0, "exact", len(wanted))
-    needle, _ = _fold(wanted)
+    needle, _ = fold(wanted)
     if len(needle) < SHORTEST_LOOSE:
         return _lost(doc_id, wanted)
-    haystack, offsets = folded or _fold(text)
+    haystack, offsets = folded or fold(text)
     start = haystack.find(needle)
     if start >= 0:
-        end = offsets[start + len(needle) - 1] + 1
-        return GoldSpan(doc_id, offsets[start], end, 100.0, "normalised", len(wanted))
+        first, last = int(offsets[start]), int(offsets[start + len(needle) - 1])
+        return GoldSpan(doc_id, first, last + 1, 100.0, "normalised", len(wanted))
     from rapidfuzz import fuzz
 
     match = fuzz.partial_ratio_alignment(needle, haystack, score_cutoff=FUZZY_THRESHOLD)
@@ -126,26 +131,48 @@ def locate_text(wanted: str, doc_id: str, text: str, folded: tuple[str, Sequence
     if any(number not in around for number in re.findall(r"[0-9]+", unicodedata.normalize("NFKC", wanted))):
         # a like row or sentence with another value is not the evidence
         return _lost(doc_id, wanted)
-    start, end = offsets[match.dest_start], offsets[match.dest_end - 1] + 1
-    return GoldSpan(doc_id, start, end, round(match.score, 2), "fuzzy", len(wanted))
+    first, last = int(offsets[match.dest_start]), int(offsets[match.dest_end - 1])
+    return GoldSpan(doc_id, first, last + 1, round(match.score, 2), "fuzzy", len(wanted))
 
 
 def _lost(doc_id: str, wanted: str) -> GoldSpan:
     return GoldSpan(doc_id, -1, -1, 0.0, "lost", len(wanted))
 
 
-def _fold(text: str) -> tuple[str, list[int]]:
-    """Letters and digits in compatibility form and lower case, and where each stood."""
-    letters: list[str] = []
-    offsets: list[int] = []
-    for offset, character in enumerate(text):
-        if character.isascii():
-            if character.isalnum():
-                letters.append(character.lower())
-                offsets.append(offset)
-            continue
-        for folded in unicodedata.normalize("NFKD", character).casefold():
-            if folded.isalnum():
-                letters.append(folded)
-                offsets.append(offset)
-    return "".join(letters), offsets
+def fold(text: str) -> tuple[str, Sequence[int]]:
+    """Letters and digits in compatibility form and lower case, and where each stood.
+
+    Args:
+        text: N characters.
+
+    Returns:
+        M letters and digits; and M offsets in the text, rising, int32, or int64 for a text beyond 2^31 characters.
+    """
+    if text.isascii():
+        return _fold_ascii(text, 0)
+    parts: list[str] = []
+    offsets: list[np.ndarray] = []
+    done = 0
+    for run in _OTHER.finditer(text):
+        letters, places = _fold_ascii(text[done : run.start()], done)
+        parts.append(letters)
+        offsets.append(places)
+        for offset in range(run.start(), run.end()):
+            folded = unicodedata.normalize("NFKD", text[offset]).casefold()
+            kept = "".join(character for character in folded if character.isalnum())
+            parts.append(kept)
+            offsets.append(np.full(len(kept), offset, dtype=_offset_type(offset)))
+        done = run.end()
+    letters, places = _fold_ascii(text[done:], done)
+    return "".join([*parts, letters]), np.concatenate([*offsets, places])  # type: ignore[return-value]
+
+
+def _fold_ascii(text: str, first: int) -> tuple[str, Any]:
+    """`fold` of ASCII text that begins at an offset."""
+    codes = np.frombuffer(text.lower().encode("ascii"), dtype=np.uint8)
+    kept = np.flatnonzero(_ALNUM[codes])
+    return codes[kept].tobytes().decode("ascii"), (kept + first).astype(_offset_type(first + len(text)))
+
+
+def _offset_type(largest: int) -> type[np.signedinteger]:
+    return np.int32 if largest < 2**31 else np.int64

@@ -19,6 +19,7 @@ from ..core.types import Chunk, Question, Score
 
 __all__ = [
     "RELEVANCE_TAG",
+    "document_metrics",
     "document_ranking",
     "document_scores",
     "qrels_of",
@@ -103,6 +104,11 @@ def ranking_metrics(qrels: Mapping[str, int], ranking: Sequence[str], ks: Sequen
     precisions = sum(place / rank for place, rank in enumerate(hits, 1))
     values["map"] = precisions / len(ideal) if ideal else 0.0
     return values
+
+
+def document_metrics(ks: Iterable[int]) -> list[str]:
+    """Names of the metrics that `document_scores` gives at these cut-offs."""
+    return [*(f"doc_{name}@{k}" for k in ks for name in ("ndcg", "recall", "precision", "mrr")), "doc_map"]
 
 
 def document_scores(

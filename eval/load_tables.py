@@ -133,7 +133,8 @@ def _table(rows: Sequence[Row], documents: Mapping[str, str] | None, problems: P
         return Imported(())
     if not _columns_fit(rows[0][1], header, problems):
         return Imported(())
-    finder = _Finder(documents)
+    unplaced = [row.get("evidence", "").strip() for _, row in rows if not row.get("doc_id", "").strip()]
+    finder = _Finder(documents, [passage for passage in unplaced if passage])
     made: dict[str, tuple[str, Question]] = {}
     for where, row in rows:
         key = row.get("id", "").strip() or f"q-{len(made) + 1}"
@@ -191,10 +192,14 @@ def _ragas(
     problems: Problems,
 ) -> Imported:
     """Questions of rows with the keys of a ragas testset."""
-    finder, corpus, own = _Finder(documents), DocumentSet(), dict[str, str]()
+    texts: list[tuple[str, Mapping[str, Any], Split | None, list[str] | None]] = [
+        (where, row, split, _texts(row.get("reference_contexts"))) for where, row, split in rows
+    ]
+    finder = _Finder(documents, [_passage(text) for *_, contexts in texts for text in contexts or ()])
+    corpus, own = DocumentSet(), dict[str, str]()
     questions: list[Question] = []
-    for where, row, split in rows:
-        asked, answer, contexts = row.get("user_input"), row.get("reference"), _texts(row.get("reference_contexts"))
+    for where, row, split, contexts in texts:
+        asked, answer = row.get("user_input"), row.get("reference")
         if not isinstance(asked, str) or not asked.strip():
             what = "is a conversation; only single questions are taken" if asked else "is missing or empty"
             problems.add(where, f"user_input: {what}")
@@ -203,7 +208,7 @@ def _ragas(
             problems.add(where, "reference_contexts: expected a list of texts")
             continue
         evidence = []
-        for passage in (plain_text(_HOP.sub("", text)) for text in contexts):
+        for passage in map(_passage, contexts):
             if documents is not None:
                 doc_id = finder.document(passage, where, problems)
             else:
@@ -219,6 +224,11 @@ def _ragas(
             "your documents; better name their folder by --documents",
         )
     return Imported(tuple(questions), corpus.texts, notes)
+
+
+def _passage(text: str) -> str:
+    """A reference context without ragas' mark of a hop."""
+    return plain_text(_HOP.sub("", text))
 
 
 def _texts(value: Any) -> list[str] | None:
@@ -241,8 +251,8 @@ def _texts(value: Any) -> list[str] | None:
 class _Finder:
     """Finds the document of a passage, and counts those that stand in several."""
 
-    def __init__(self, documents: Mapping[str, str] | None) -> None:
-        self._finder = PassageFinder(documents) if documents is not None else None
+    def __init__(self, documents: Mapping[str, str] | None, passages: Iterable[str]) -> None:
+        self._finder = PassageFinder(documents, passages) if documents is not None else None
         self._several = 0
 
     def document(self, passage: str, where: str, problems: Problems) -> str:

@@ -27,14 +27,21 @@ class PowerRow(Model):
     measured: bool
     """Whether a run gave it, or it is assumed."""
     detectable: float
-    """Smallest true difference found in 8 of 10 cases by a one-sided test at 5%."""
+    """Smallest true difference found in 8 of 10 cases by a one-sided test at `alpha`."""
+    alpha: float = 0.05
+    """Of the test; the gate divides its own over the rungs."""
+    gain: float = 0.02
+    """A difference that is worth finding."""
+    needed: int = 0
+    """Questions at which `gain` would be found in 8 of 10 cases, spread over documents as these are."""
 
     def sentence(self) -> str:
         """In words."""
         source = "measured" if self.measured else "assumed"
         return (
             f"with {self.questions} {self.split} questions in {self.clusters} groups (by document) you can detect "
-            f"{100 * self.detectable:.1f} points or more (standard deviation of the difference {self.sd:.2f}, {source})"
+            f"{100 * self.detectable:.1f} points or more (standard deviation of the difference {self.sd:.2f}, "
+            f"{source}); {100 * self.gain:g} points need about {self.needed:,}"
         )
 
 
@@ -46,7 +53,12 @@ def design_effect(sizes: Sequence[int], icc: float) -> float:
 
 
 def power_rows(
-    questions: Sequence[Question], sd: float, icc: float, measured_sd: float | None = None
+    questions: Sequence[Question],
+    sd: float,
+    icc: float,
+    measured_sd: float | None = None,
+    alpha: float = 0.05,
+    gain: float = 0.02,
 ) -> tuple[PowerRow, ...]:
     """The power of dev and test, or of all questions where none has a split.
 
@@ -55,6 +67,8 @@ def power_rows(
         sd: Assumed standard deviation of the paired difference.
         icc: Assumed intraclass correlation of questions on one document.
         measured_sd: Taken instead of `sd` where given.
+        alpha: Of the one-sided test.
+        gain: Whose number of questions is wanted, above 0.
     """
     parts = [(split, [q for q in questions if q.split == split]) for split in SPLITS if split != "train"]
     if not any(q.split for q in questions):
@@ -73,7 +87,10 @@ def power_rows(
                 clusters=len(sizes),
                 sd=spread,
                 measured=measured_sd is not None,
-                detectable=detectable_effect(error),
+                detectable=detectable_effect(error, alpha),
+                alpha=alpha,
+                gain=gain,
+                needed=math.ceil(len(members) * (detectable_effect(error, alpha) / gain) ** 2),
             )
         )
     return tuple(rows)

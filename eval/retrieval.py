@@ -9,17 +9,26 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
 
 from ..core.types import Chunk, Question, Score
 from .gold import Gold, GoldSpan, spans_of
 
-__all__ = ["COVER", "evidence_ranks", "retrieval_scores"]
+__all__ = ["COVER", "evidence_ranks", "retrieval_metrics", "retrieval_scores"]
 
 COVER = 0.5
 """Share of an evidence span that one chunk must hold to count as holding it."""
 Interval = tuple[int, int]
+_AT_K = ("hit", "evidence_recall", "ndcg", "token_recall", "token_precision", "token_iou")
+
+
+def retrieval_metrics(ks: Iterable[int], budgets: Iterable[int], precision_omega: bool) -> list[str]:
+    """Names of the metrics of evidence that `retrieval_scores` gives with these arguments; costs left out."""
+    names = [f"{name}@{k}" for k in ks for name in _AT_K]
+    names += ["mrr", *(f"evidence_recall@{budget}c" for budget in budgets)]
+    return [*names, "precision_omega"] if precision_omega else names
 
 
 def retrieval_scores(
@@ -29,6 +38,7 @@ def retrieval_scores(
     ks: Sequence[int],
     chunks: Sequence[Chunk] | None = None,
     budgets: Sequence[int] = (),
+    count_tokens: Callable[[str], int] | None = None,
 ) -> list[Score]:
     """Scores every question at each cut-off.
 
@@ -40,6 +50,7 @@ def retrieval_scores(
         chunks: The whole chunking; adds `precision_omega`.
         budgets: Lengths in characters; adds `evidence_recall@<budget>c`, the share of the evidence within that much
             retrieved text. It compares chunkings fairly: at a fixed k, larger chunks win by being larger.
+        count_tokens: Tokens of a text; adds `context_tokens@k`. Each chunk is counted once.
 
     Returns:
         For each question `hit@k`, `evidence_recall@k`, `ndcg@k`, `token_recall@k`, `token_precision@k`, `token_iou@k`,
@@ -50,64 +61,79 @@ def retrieval_scores(
     """
     if not ks:
         raise ValueError("retrieval_scores needs at least one cut-off in ks")
-    by_document = _chunk_index(chunks) if chunks is not None else None
+    names = retrieval_metrics(ks, budgets, chunks is not None)
+    touched = _Chunking(chunks) if chunks is not None else None
+    tokens = _Lengths(count_tokens) if count_tokens is not None else None
     scores: list[Score] = []
     for question, hits in zip(questions, retrieved, strict=True):
         spans = spans_of(gold, question)
-        values = _question_values(spans, hits, ks)
-        for budget in budgets:
-            values[f"evidence_recall@{budget}c"] = _budget_recall(spans, hits, budget)
-        if by_document is not None:
-            values["precision_omega"] = _precision_omega(spans, by_document)
-        for name, value in values.items():
-            status = "ok" if value is not None else "not_applicable"
-            detail = "" if value is not None else "the question has no gold evidence"
-            scores.append(Score(question.id, name, value, status, detail))
+        lengths = [chunk.end - chunk.start for chunk in hits]
+        if spans:
+            values = _evidence_values(spans, hits, lengths, ks, budgets)
+            if touched is not None:
+                values.append(touched.precision(spans))
+            scores += [Score(question.id, name, value) for name, value in zip(names, values, strict=True)]
+        else:
+            why = "the question has no gold evidence"
+            scores += [Score(question.id, name, None, "not_applicable", why) for name in names]
+        scores += _costs(question.id, "context_chars", lengths, ks)
+        if tokens is not None:
+            scores += _costs(question.id, "context_tokens", [tokens.of(chunk) for chunk in hits[: max(ks)]], ks)
     return scores
 
 
 def evidence_ranks(spans: Sequence[GoldSpan], hits: Sequence[Chunk]) -> list[int | None]:
     """For each evidence span the rank (from 1) of the first chunk that holds it, None where none does."""
-    return [next((rank for rank, chunk in enumerate(hits, 1) if _holds(chunk, span)), None) for span in spans]
+    near = _near(spans, hits)
+    return [_first_holder(span, [(n + 1, chunk, chunk.end) for n, chunk in near]) for span in spans]
 
 
-def _holds(chunk: Chunk, span: GoldSpan) -> bool:
-    if not span.found or chunk.doc_id != span.doc_id:
-        return False
-    overlap = min(chunk.end, span.end) - max(chunk.start, span.start)
-    return overlap >= COVER * (span.end - span.start) and overlap > 0
+def _near(spans: Sequence[GoldSpan], hits: Sequence[Chunk]) -> list[tuple[int, Chunk]]:
+    """The hits in documents with evidence, and their places; most are elsewhere."""
+    documents = {span.doc_id for span in spans if span.found}
+    return [(place, chunk) for place, chunk in enumerate(hits) if chunk.doc_id in documents]
 
 
-def _question_values(spans: Sequence[GoldSpan], hits: Sequence[Chunk], ks: Sequence[int]) -> dict[str, float | None]:
-    values: dict[str, float | None] = {}
-    ranks = evidence_ranks(spans, hits)
-    for k in ks:
-        names = ("hit", "evidence_recall", "ndcg", "token_recall", "token_precision", "token_iou")
-        if not spans:
-            values |= {f"{name}@{k}": None for name in names}
-        else:
-            found = [rank for rank in ranks if rank is not None and rank <= k]
-            recall, precision, iou = _token_values(spans, hits[:k])
-            numbers = (float(bool(found)), len(found) / len(spans), _ndcg(found, len(spans), k), recall, precision, iou)
-            values |= {f"{name}@{k}": number for name, number in zip(names, numbers, strict=True)}
-        values[f"context_chars@{k}"] = float(sum(chunk.end - chunk.start for chunk in hits[:k]))
-    found = [rank for rank in ranks if rank is not None and rank <= max(ks)]
-    values["mrr"] = (1.0 / min(found) if found else 0.0) if spans else None
-    return values
-
-
-def _budget_recall(spans: Sequence[GoldSpan], hits: Sequence[Chunk], budget: int) -> float | None:
-    if not spans:
+def _first_holder(span: GoldSpan, ranked: Iterable[tuple[int, Chunk, int]]) -> int | None:
+    """The first rank whose chunk, up to the end that stands beside it, holds the span."""
+    if not span.found:
         return None
-    kept: list[Chunk] = []
-    for chunk in hits:
-        if budget <= 0:
-            break
-        length = min(chunk.end - chunk.start, budget)
-        budget -= length
-        kept.append(replace(chunk, end=chunk.start + length, text=chunk.text[:length]))
-    found = [rank for rank in evidence_ranks(spans, kept) if rank is not None]
-    return len(found) / len(spans)
+    doc_id, start, stop = span.doc_id, span.start, span.end
+    needed = COVER * (stop - start)
+    for rank, chunk, end in ranked:
+        if chunk.doc_id == doc_id:
+            overlap = min(end, stop) - max(chunk.start, start)
+            if overlap >= needed and overlap > 0:
+                return rank
+    return None
+
+
+def _evidence_values(
+    spans: Sequence[GoldSpan], hits: Sequence[Chunk], lengths: Sequence[int], ks: Sequence[int], budgets: Sequence[int]
+) -> list[float]:
+    """Values of a question with evidence, in the order of `retrieval_metrics`, without precision-omega."""
+    ranks = [rank for rank in evidence_ranks(spans, hits) if rank is not None]
+    wanted, found = _overlaps(spans, hits, max(ks))
+    sizes = [0, *accumulate(lengths)]
+    values: list[float] = []
+    for k in ks:
+        reached = [rank for rank in ranks if rank <= k]
+        common, retrieved = found[min(k, len(found) - 1)], sizes[min(k, len(hits))]
+        values += [
+            float(bool(reached)),
+            len(reached) / len(spans),
+            _ndcg(reached, len(spans), k),
+            common / wanted,
+            common / retrieved if retrieved else 0.0,
+            common / (retrieved + wanted - common),
+        ]
+    first = min(ranks, default=max(ks) + 1)
+    values.append(1.0 / first if first <= max(ks) else 0.0)
+    near = _near(spans, hits) if budgets else []
+    for budget in budgets:
+        cut = [(n + 1, hit, min(hit.end, hit.start + budget - sizes[n])) for n, hit in near if sizes[n] < budget]
+        values.append(sum(_first_holder(span, cut) is not None for span in spans) / len(spans))
+    return values
 
 
 def _ndcg(ranks: Sequence[int], total: int, k: int) -> float:
@@ -117,71 +143,94 @@ def _ndcg(ranks: Sequence[int], total: int, k: int) -> float:
     return min(1.0, gain / ideal)
 
 
-def _token_values(spans: Sequence[GoldSpan], hits: Sequence[Chunk]) -> tuple[float, float, float]:
-    gold: dict[str, list[Interval]] = defaultdict(list)
-    for position, span in enumerate(spans):
-        # A lost span has no place, but still counts in the denominator, in its full length, as one of its own.
-        place = (span.start, span.end) if span.found else (0, max(1, span.length))
-        gold[span.doc_id if span.found else f"lost:{position}"].append(place)
-    gold_length = sum(e - s for intervals in gold.values() for s, e in _union(intervals))
-    retrieved = sum(chunk.end - chunk.start for chunk in hits)
-    covered: list[tuple[str, Interval]] = []
-    for chunk in hits:
+def _overlaps(spans: Sequence[GoldSpan], hits: Sequence[Chunk], depth: int) -> tuple[int, list[int]]:
+    """Characters of evidence, and how many of them the first 0, 1, 2 ... hits hold, up to a depth."""
+    # A lost span has no place, but still counts in the total, in its full length, as one of its own.
+    wanted = sum(max(1, span.length) for span in spans if not span.found)
+    gold = _by_document((span.doc_id, span.start, span.end) for span in spans if span.found)
+    wanted += _length(gold)
+    covered: dict[str, list[Interval]] = defaultdict(list)
+    found = [0]
+    for chunk in hits[:depth]:
+        common = found[-1]
         for start, end in gold.get(chunk.doc_id, ()):
             if min(chunk.end, end) > max(chunk.start, start):
-                covered.append((chunk.doc_id, (max(chunk.start, start), min(chunk.end, end))))
-    by_document: dict[str, list[Interval]] = defaultdict(list)
-    for doc_id, interval in covered:
-        by_document[doc_id].append(interval)
-    common = sum(e - s for intervals in by_document.values() for s, e in _union(intervals))
-    missed = gold_length - common
-    return common / gold_length, common / retrieved if retrieved else 0.0, common / (retrieved + missed)
+                covered[chunk.doc_id].append((max(chunk.start, start), min(chunk.end, end)))
+                common = -1
+        found.append(common if common >= 0 else _length(covered))
+    return wanted, found
 
 
-def _union(intervals: Sequence[Interval]) -> list[Interval]:
-    merged: list[Interval] = []
-    for start, end in sorted(intervals):
-        if merged and start <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(merged[-1][1], end))
-        else:
-            merged.append((start, end))
-    return merged
+def _costs(question_id: str, name: str, lengths: Sequence[int], ks: Sequence[int]) -> list[Score]:
+    return [Score(question_id, f"{name}@{k}", float(sum(lengths[:k]))) for k in ks]
 
 
-def _chunk_index(chunks: Sequence[Chunk]) -> Mapping[str, list[Chunk]]:
-    by_document: dict[str, list[Chunk]] = defaultdict(list)
-    for chunk in chunks:
-        by_document[chunk.doc_id].append(chunk)
-    for members in by_document.values():
-        members.sort(key=lambda c: (c.start, c.end))
-    return by_document
+class _Lengths:
+    """Tokens of chunks, each counted once."""
+
+    def __init__(self, count: Callable[[str], int]) -> None:
+        self._count = count
+        self._known: dict[str, int] = {}
+
+    def of(self, chunk: Chunk) -> int:
+        """Tokens of one chunk."""
+        known = self._known.get(chunk.text)
+        if known is None:
+            known = self._known[chunk.text] = self._count(chunk.text)
+        return known
 
 
-def _precision_omega(spans: Sequence[GoldSpan], by_document: Mapping[str, list[Chunk]]) -> float | None:
-    """Precision if exactly the chunks that touch the evidence were retrieved: the best that a chunking allows."""
-    if not spans:
-        return None
-    touching: dict[str, Chunk] = {}
-    for span in spans:
-        members = by_document.get(span.doc_id, []) if span.found else []
-        # Chunks are sorted by start; those that end before the span are skipped one by one, later ones not looked at.
-        for chunk in members[: bisect_left(members, span.end, key=lambda c: c.start)]:
-            if chunk.end > span.start:
-                touching[chunk.id] = chunk
-    # As in Chroma's code: text that two chunks share counts once, evidence outside of all chunks counts against it.
-    taken: dict[str, list[Interval]] = defaultdict(list)
-    for chunk in touching.values():
-        taken[chunk.doc_id].append((chunk.start, chunk.end))
-    gold: dict[str, list[Interval]] = defaultdict(list)
-    for span in spans:
-        if span.found:
-            gold[span.doc_id].append((span.start, span.end))
-    length = _length(gold)
-    whole = _length({doc_id: [*taken[doc_id], *gold[doc_id]] for doc_id in {*taken, *gold}})
-    common = _length(taken) + length - whole
-    return common / (whole + sum(max(1, span.length) for span in spans if not span.found))
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A document's chunks in order of start."""
+
+    chunks: list[Interval]
+    starts: list[int]
+    longest: int
+
+
+class _Chunking:
+    """A whole chunking, to find the chunks that touch a span."""
+
+    def __init__(self, chunks: Iterable[Chunk]) -> None:
+        places = _by_document((chunk.doc_id, chunk.start, chunk.end) for chunk in chunks)
+        self._rows = {
+            doc_id: _Row(row := sorted(intervals), [start for start, _ in row], max(end - start for start, end in row))
+            for doc_id, intervals in places.items()
+        }
+
+    def precision(self, spans: Sequence[GoldSpan]) -> float:
+        """Precision if exactly the chunks that touch the evidence were retrieved: the best that a chunking allows."""
+        gold = _by_document((span.doc_id, span.start, span.end) for span in spans if span.found)
+        taken = {doc_id: self._touching(doc_id, places) for doc_id, places in gold.items()}
+        # As in Chroma's code: text that two chunks share counts once, evidence outside of all chunks counts against it.
+        whole = _length({doc_id: [*taken[doc_id], *places] for doc_id, places in gold.items()})
+        common = _length(taken) + _length(gold) - whole
+        return common / (whole + sum(max(1, span.length) for span in spans if not span.found))
+
+    def _touching(self, doc_id: str, places: Sequence[Interval]) -> list[Interval]:
+        row = self._rows.get(doc_id, _Row([], [], 0))
+        found: list[Interval] = []
+        for start, end in places:
+            nearest = row.chunks[bisect_left(row.starts, start - row.longest) : bisect_left(row.starts, end)]
+            found += [chunk for chunk in nearest if chunk[1] > start]
+        return found
+
+
+def _by_document(places: Iterable[tuple[str, int, int]]) -> dict[str, list[Interval]]:
+    intervals: dict[str, list[Interval]] = defaultdict(list)
+    for doc_id, start, end in places:
+        intervals[doc_id].append((start, end))
+    return intervals
 
 
 def _length(intervals: Mapping[str, Sequence[Interval]]) -> int:
     """Characters that intervals cover together, by document."""
-    return sum(end - start for parts in intervals.values() for start, end in _union(parts))
+    total = 0
+    for parts in intervals.values():
+        reached = -1
+        for start, end in sorted(parts):
+            if end > reached:
+                total += end - max(start, reached)
+                reached = end
+    return total

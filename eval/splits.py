@@ -52,6 +52,8 @@ def split_questions(
     shares: Sequence[float] = (0.5, 0.2, 0.3),
     seed: int = 0,
     tag: str | None = None,
+    known: Sequence[Question] = (),
+    complete: bool = True,
 ) -> SplitResult:
     """Gives each question a split.
 
@@ -62,6 +64,8 @@ def split_questions(
         shares: Of train, dev and test, expected in groups; with few groups the outcome is coarser.
         seed: Another one gives another split.
         tag: Its name, for `tag`.
+        known: Questions whose splits stand. A group that holds some goes where most of them are.
+        complete: Whether a split with a share and no question is an error.
 
     Raises:
         ConfigError: Shares that are not three numbers from 0 up with sum 1, or no tag for `tag`.
@@ -69,8 +73,12 @@ def split_questions(
     """
     if len(shares) != len(SPLITS) or any(not 0 <= share <= 1 for share in shares) or abs(sum(shares) - 1) > 1e-6:
         raise ConfigError(f"shares must be three numbers (train, dev, test) with sum 1, got {list(shares)}")
-    groups = group_questions(questions, by, tag)
-    chosen = {group: _place(f"{seed}:place:{_representative(group, seed)}", shares) for group in set(groups)}
+    every = group_questions([*questions, *known], by, tag)
+    groups = every[: len(questions)]
+    chosen: dict[tuple[str, ...], Split] = {
+        group: _place(f"{seed}:place:{_representative(group, seed)}", shares) for group in set(groups)
+    }
+    chosen |= _standing(every[len(questions) :], known, chosen)
     result = tuple(replace(q, split=chosen[group]) for q, group in zip(questions, groups, strict=True))
     moved = sum(old.split not in (None, new.split) for old, new in zip(questions, result, strict=True))
     where = Counter(chosen.values())
@@ -78,7 +86,7 @@ def split_questions(
         result, {split: where[split] for split in SPLITS}, max(Counter(groups).values(), default=0), moved
     )
     bare = [split for split, share in zip(SPLITS, shares, strict=True) if share > 0 and not made.counts[split]]
-    if bare:
+    if bare and complete:
         raise DataError(
             f"no question falls into {' and '.join(bare)}: there are {len(chosen)} groups, the largest with "
             f"{made.largest} of {len(questions)} questions; try another seed, add questions on other documents"
@@ -117,6 +125,17 @@ def group_questions(
         components.setdefault(union.root(key), []).append(key)
     names = {root: tuple(sorted(members)) for root, members in components.items()}
     return [names[union.root(members[0])] for members in keys]
+
+
+def _standing(
+    groups: Sequence[tuple[str, ...]], known: Sequence[Question], wanted: Mapping[tuple[str, ...], Split]
+) -> dict[tuple[str, ...], Split]:
+    """The splits that known questions give their groups; of equally many the last one, so that test stays clean."""
+    votes: dict[tuple[str, ...], Counter[Split]] = {}
+    for group, question in zip(groups, known, strict=True):
+        if question.split is not None and group in wanted:
+            votes.setdefault(group, Counter())[question.split] += 1
+    return {group: max(SPLITS, key=lambda s: (found[s], SPLITS.index(s))) for group, found in votes.items()}
 
 
 def _keys(question: Question) -> list[str]:

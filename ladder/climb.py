@@ -15,11 +15,14 @@ from ..eval.diagnosis import count_causes
 from ..eval.questions import by_split, load_questions
 from .config import ExperimentConfig, PipelineConfig, load_experiment
 from .diagnose import diagnose, headroom, outcomes
-from .gate import Comparison, Decision, compare_metric, decide, no_candidate, skip, stop
+from .family import Family, check_gate, compare_trials, metric_of
+from .gate import Comparison, Decision, compare_metric, decide, decide_max_t, no_candidate, skip, spend, stop
+from .measures import metric_versions
 from .records import ArmRecord, CostRecord, DataRecord, Diagnosis, LadderRecord, RungRecord
 from .rungs import Proposal, RungContext, propose_embedding, propose_llm, propose_retrieval
 from .runs import Run, config_digest, data_record, open_run
-from .scoring import clusters, estimates, evaluate_fully
+from .scoring import clusters, estimates, evaluate_fully, judges
+from .track import check_trackers, track_run
 from .words import next_step, summary
 from .workbench import Evaluation, Meter, Workbench
 
@@ -50,7 +53,9 @@ def climb(path: str | Path, overrides: Sequence[str] = (), reporter: Reporter | 
 
     ready = prepare(path, overrides, reporter or Reporter(quiet=True))
     record = ready.run()
-    build_report(ready.bench.resources.cache_dir / "runs" / record.run_id)
+    folder = ready.bench.resources.cache_dir / "runs" / record.run_id
+    build_report(folder)
+    track_run(ready.config.runtime.track, ready.config.runtime.track_project, folder)
     return record
 
 
@@ -61,6 +66,7 @@ def prepare(path: str | Path, overrides: Sequence[str], reporter: Reporter) -> C
         RagladderError: Something cannot be used.
     """
     config = load_experiment(Path(path), overrides)
+    check_trackers(config.runtime.track)
     base_dir = Path(path).absolute().parent
     questions = load_questions(config.resources(base_dir).path(config.data.questions))
     return Climb(Workbench(config, base_dir, questions, reporter))
@@ -84,17 +90,17 @@ class Climb:
 
         Raises:
             DataError: dev or test has no questions, or train has none although a rung needs them.
+            ConfigError: The gate's settings do not fit the metrics or the sweep.
         """
         self.bench = bench
         self.config: ExperimentConfig = bench.config
+        check_gate(self.config)
         needs_train = self.config.rungs.embedding or self.config.rungs.llm
         needed: tuple[Split, ...] = ("dev", "test", "train") if needs_train else ("dev", "test")
         for split in needed:
             by_split(bench.questions, split)
         self.groups = clusters(bench.questions)
-        self.alpha = self.config.gate.alpha / max(
-            1, sum(getattr(self.config.rungs, name) is not None for name, _ in RUNGS)
-        )
+        self.planned = [name for name, _ in RUNGS if getattr(self.config.rungs, name) is not None]
         self.started = time.monotonic()
 
     def run(self) -> LadderRecord:
@@ -162,21 +168,47 @@ class Climb:
             context = RungContext(self.bench, incumbent.pipeline, self._deadline(), self.bench.reporter.line)
             proposal = propose(context, settings)
             run.add_trials(name, proposal.trials)
+            alpha = self._alpha(before)
+            family = self._family(name, context, proposal, incumbent, alpha)
+            if family is not None:
+                proposal = family.proposal(proposal)
             if proposal.candidate is None:
                 decision = no_candidate(proposal.reason)
                 lost = self._arm(name, proposal.tried, test=False) if proposal.tried else None
                 shown = self._arm_record(lost) if lost else None
                 return _record_of(name, proposal, decision, incumbent, shown, {}, meter), incumbent, lost
             tried = self._arm(name, proposal.candidate, test=True)
-        dev = self._compare(proposal.metric, tried.dev, incumbent.dev)
-        primary = self._compare(proposal.metric, tried.test, incumbent.test)
-        watched = [metric for metric in self.config.gate.guardrails if metric != proposal.metric]
-        guards = [self._compare(metric, tried.test, incumbent.test) for metric in watched]
-        decision = decide(primary, guards, self.config.gate)
-        record = _record_of(
-            name, proposal, decision, incumbent, self._arm_record(tried), dev.model_dump(mode="json"), meter
-        )
+        dev, decision = self._judge(proposal.metric, tried, incumbent, family, alpha)
+        record = _record_of(name, proposal, decision, incumbent, self._arm_record(tried), dev, meter)
         return record, tried if decision.verdict == "adopt" else incumbent, tried
+
+    def _alpha(self, before: list[RungRecord]) -> float:
+        """What the next look at test may spend."""
+        earlier = [record.decision for record in before if record.name in self.planned]
+        return spend(self.config.gate.alpha, len(self.planned), earlier)
+
+    def _family(
+        self, name: str, context: RungContext, proposal: Proposal, incumbent: _Arm, alpha: float
+    ) -> Family | None:
+        """All trials of a sweep on dev and test, where `gate.selection` asks for them."""
+        if name != "retrieval" or self.config.gate.selection != "max-t":
+            return None
+        arms = (incumbent.dev, incumbent.test)
+        return compare_trials(context, metric_of(self.config), proposal.trials, arms, self.groups, alpha)
+
+    def _judge(
+        self, metric: str, tried: _Arm, incumbent: _Arm, family: Family | None, alpha: float
+    ) -> tuple[dict[str, Any], Decision]:
+        """The comparison on dev that chose the candidate, where one did, and the verdict."""
+        watched = [name for name in self.config.gate.guardrails if name != metric]
+        if family is not None:
+            arms = (tried.dev, tried.test), (incumbent.dev, incumbent.test)
+            guards = [family.guard(name, *arms, self.groups, self.config.seed) for name in watched]
+            return {}, decide_max_t(family.comparisons, guards, self.config.gate)[1]
+        dev = self._compare(metric, tried.dev, incumbent.dev, alpha)
+        primary = self._compare(metric, tried.test, incumbent.test, alpha)
+        guards = [self._compare(name, tried.test, incumbent.test, alpha) for name in watched]
+        return dev.model_dump(mode="json"), decide(primary, guards, self.config.gate)
 
     def _why_not(self, name: str, settings: Any, incumbent: _Arm, before: list[RungRecord]) -> Decision | None:
         """The decision not to try a rung, None where it is to be tried."""
@@ -194,13 +226,13 @@ class Climb:
             return skip(f"not configured (rungs.{name})")
         return headroom(self.bench, name, incumbent.dev)
 
-    def _compare(self, metric: str, candidate: Evaluation | None, incumbent: Evaluation | None) -> Comparison:
+    def _compare(
+        self, metric: str, candidate: Evaluation | None, incumbent: Evaluation | None, alpha: float
+    ) -> Comparison:
         if candidate is None or incumbent is None:
             raise RagladderError("internal: an arm was not scored before it was compared")
         split = candidate.split
-        return compare_metric(
-            metric, candidate.scores, incumbent.scores, self.groups, split, self.alpha, self.config.seed
-        )
+        return compare_metric(metric, candidate.scores, incumbent.scores, self.groups, split, alpha, self.config.seed)
 
     def _deadline(self) -> float | None:
         minutes = self.config.runtime.max_minutes
@@ -243,6 +275,8 @@ class Climb:
             seed=self.config.seed,
             data=data,
             answer_metric=metric,
+            judges=judges(self.bench),
+            metrics=metric_versions(first.scores["dev"], self.config.score),
             baseline=first,
             diagnosis=diagnosis,
             rungs=tuple(rungs),

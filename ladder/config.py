@@ -11,14 +11,16 @@ from pydantic import Field, field_validator, model_validator
 from ..core.components import Model, Resources
 from ..core.config import apply_overrides, load_config, read_yaml, validate
 from ..core.errors import ConfigError
+from ..embeddings.adapter import QueryAdapterSettings
 from ..embeddings.encode import EmbedSection, SentenceTransformerSettings
 from ..embeddings.train import EmbedTrainSettings
 from ..eval.answers import ANSWER_METRICS
+from ..eval.custom_metrics import CustomMetric
 from ..eval.data_settings import DataSettings
+from ..eval.ir import document_metrics
 from ..eval.judge import JudgeSettings
-from ..llm_ft.checks import CheckSettings
-from ..llm_ft.examples import ExampleSettings
-from ..llm_ft.settings import LoraSettings
+from ..eval.retrieval import retrieval_metrics
+from ..eval.synth.settings import SynthSettings
 from ..rag.chunk import ChunkSection, RecursiveSettings
 from ..rag.context import ContextSection, NoneSettings
 from ..rag.generate import ExtractiveSettings, GeneratorSection
@@ -26,7 +28,13 @@ from ..rag.index import BM25Settings, FlatIndexSettings, IndexSection
 from ..rag.parse import ParseSettings
 from ..rag.rerank import NoRerankerSettings, RerankerSection
 from ..rag.retrieve import RetrieveSettings
+from ..rag.transform import NoTransformSettings, TransformSection
+from .embedding_search_settings import EmbeddingSearchSettings
 from .gate import GateSettings
+from .general import GeneralSetSettings
+from .llm_settings import LLMRungSettings
+from .pair_sources import PairSource
+from .sweep.settings import MEASURES, SweepSettings
 
 __all__ = [
     "DataSettings",
@@ -56,10 +64,14 @@ class PipelineConfig(Model):
     """What is embedded with a chunk."""
     embed: EmbedSection = SentenceTransformerSettings()  # pyright: ignore[reportInvalidTypeForm]
     """The embedding model."""
+    query_adapter: str | None = None
+    """Folder of a trained query adapter, which moves query vectors only: no new index. Costs nothing to use."""
     index: IndexSection = FlatIndexSettings()  # pyright: ignore[reportInvalidTypeForm]
     """The vector index."""
     bm25: BM25Settings = BM25Settings()
     """Lexical search, used where `retrieve.mode` is bm25 or hybrid."""
+    transform: TransformSection = NoTransformSettings()  # pyright: ignore[reportInvalidTypeForm]
+    """What is searched for in place of the question, by an LLM."""
     retrieve: RetrieveSettings = RetrieveSettings()
     """Search and fusion."""
     rerank: RerankerSection = NoRerankerSettings()  # pyright: ignore[reportInvalidTypeForm]
@@ -68,11 +80,15 @@ class PipelineConfig(Model):
     """Who answers."""
 
 
+_SECTIONS = frozenset(PipelineConfig.model_fields)
+
+
 class ScoreSettings(Model):
     """What is measured."""
 
-    answer_metric: str = "token_f1"
-    """The end-to-end metric: ceilings, the target and the LLM rung's gate use it."""
+    answer_metric: str = "answer_recall"
+    """The end-to-end metric: ceilings, the target and the LLM rung's gate use it. answer_recall agrees best with people
+    (docs/metrics.md); take token_f1 where answers must be short and in a fixed style. One of `custom` works too."""
     good_enough: float = Field(default=0.5, gt=0, le=1)
     """Value of the answer metric from which a question counts as answered in the diagnosis."""
     ks: tuple[int, ...] = (1, 3, 5, 10)
@@ -82,7 +98,14 @@ class ScoreSettings(Model):
     abstention: str = "Not documented"
     """How an answer begins that says: the documents do not tell."""
     precision_omega: bool = False
-    """Adds the precision that exactly the chunks with evidence would have; costs about a second for 10,000 chunks."""
+    """Adds the precision that exactly the chunks with evidence would have; costs next to nothing."""
+    documents: bool = False
+    """Adds `doc_ndcg@k`, `doc_recall@k`, `doc_precision@k`, `doc_mrr@k` and `doc_map`: BEIR's and trec_eval's metrics
+    of whole documents, for data with relevance judgements. Cut-offs count documents: set `retrieve.fetch_k` above."""
+    tokenizer: Literal["words", "cl100k"] = "words"
+    """What `context_tokens@k` counts: words and punctuation marks, or OpenAI's byte pairs (about ten times slower)."""
+    custom: tuple[CustomMetric, ...] = ()
+    """Metrics of answers of your own, as `module:attribute`; costs what they cost."""
     ragas: bool = True
     """RAGAS metrics that need no LLM; a few seconds an arm."""
     judge: JudgeSettings | None = None
@@ -94,6 +117,16 @@ class ScoreSettings(Model):
         if not value or min(value) < 1:
             raise ValueError("need one number or more, each at least 1")
         return tuple(sorted(set(value)))
+
+    @field_validator("custom")
+    @classmethod
+    def _names_are_free(cls, value: tuple[CustomMetric, ...]) -> tuple[CustomMetric, ...]:
+        taken = [*ANSWER_METRICS, "mrr", "precision_omega", "doc_map"]
+        for metric in value:
+            if metric.name in taken:
+                raise ValueError(f"the metric name '{metric.name}' is taken; give each of your own a new one")
+            taken.append(metric.name)
+        return value
 
 
 class PublishedRow(Model):
@@ -139,26 +172,22 @@ class EmbeddingRungSettings(Model):
 
     metric: str = "ndcg@10"
     """What early stopping and the gate maximise."""
-    train: EmbedTrainSettings = EmbedTrainSettings()
-    """How it is trained."""
+    adapter: QueryAdapterSettings | None = QueryAdapterSettings()
+    """The half-rung tried first: a query adapter, in seconds and without a new index, for any embedder. null: none."""
+    train: EmbedTrainSettings | None = EmbedTrainSettings()
+    """How the model is trained; null: the query adapter alone."""
+    pairs: tuple[PairSource, ...] = ()
+    """Further training pairs from files: pairs and triplets, BEIR judgements, logged clicks or ratings. They are added
+    to those of the train questions, which may then be missing."""
+    general: GeneralSetSettings | None = None
+    """A set that is not trained for, on which forgetting is measured; null: none. Costs its encoding about thrice."""
+    search: EmbeddingSearchSettings = EmbeddingSearchSettings()
+    """What `ragladder embed search` tries; a climb does not search."""
     dev_candidates: int = Field(default=20, ge=1)
     """Chunks a dev question, as the incumbent ranks them, among which an epoch is scored, always with the evidence.
     More is nearer to the whole corpus, and each epoch takes longer."""
     fusion_weights: tuple[float, ...] = (0.3, 0.4, 0.5, 0.6, 0.7)
     """Weights of dense that are tried on dev with the trained model where fusion is weighted; one search serves all."""
-
-
-class LLMRungSettings(Model):
-    """Rung 3: LoRA finetuning of the LLM on the train questions, through the tuned retriever."""
-
-    metric: str | None = None
-    """What the gate looks at; the answer metric where not set."""
-    data: ExampleSettings = ExampleSettings()
-    """How the training examples are made; `top_k` is the pipeline's where it is not set."""
-    checks: CheckSettings = CheckSettings()
-    """What must hold of them before training."""
-    train: LoraSettings = LoraSettings()
-    """How it is trained."""
 
 
 class RungsSettings(Model):
@@ -183,6 +212,15 @@ class RuntimeSettings(Model):
     """Stages, caches and runs, below the working directory."""
     max_minutes: float | None = Field(default=None, gt=0)
     """Budget of a climb: no new rung or trial starts after it."""
+    executor: Literal["serial", "processes", "ray"] = "serial"
+    """Where the trials of `ragladder sweep` run: this process, `workers` processes here, or a Ray cluster."""
+    track: tuple[Literal["mlflow", "wandb"], ...] = ()
+    """Where finished climbs are logged too. Servers and keys are set as the tracker wants them, by its environment
+    variables (`MLFLOW_TRACKING_URI`, `WANDB_API_KEY`, `WANDB_MODE`); no key stands in a config."""
+    track_project: str = Field(default="ragladder", min_length=1)
+    """MLflow's experiment, W&B's project."""
+    ray_address: str | None = None
+    """Of the cluster, `auto` or `ray://host:10001`; null starts one on this machine. Nodes must see data and cache."""
 
 
 class ExperimentConfig(Model):
@@ -194,6 +232,8 @@ class ExperimentConfig(Model):
     """Of everything random."""
     data: DataSettings
     """Documents and questions."""
+    synth: SynthSettings = SynthSettings()
+    """Synthetic questions; `ragladder data synth` alone looks at it."""
     pipeline: PipelineConfig = PipelineConfig()
     """The starting point."""
     score: ScoreSettings = ScoreSettings()
@@ -202,6 +242,8 @@ class ExperimentConfig(Model):
     """Figures to reproduce; `ragladder eval` alone looks at them."""
     rungs: RungsSettings = RungsSettings()
     """What is climbed."""
+    sweep: SweepSettings | None = None
+    """What `ragladder sweep` tries; a climb does not look at it."""
     gate: GateSettings = GateSettings()
     """When a candidate is adopted."""
     runtime: RuntimeSettings = RuntimeSettings()
@@ -209,23 +251,29 @@ class ExperimentConfig(Model):
 
     @model_validator(mode="after")
     def _metrics_exist(self) -> ExperimentConfig:
-        known = {
-            f"{n}@{k}"
-            for k in self.score.ks
-            for n in ("hit", "evidence_recall", "ndcg", "token_recall", "token_precision", "token_iou")
-        }
-        known |= {f"evidence_recall@{b}c" for b in self.score.budgets} | {"mrr"}
-        answers: set[str] = {*ANSWER_METRICS}
+        score = self.score
+        # what training is stopped by is computed on a few candidates, without the rest of the corpus
+        evidence = {*retrieval_metrics(score.ks, score.budgets, precision_omega=False)}
+        known = evidence | {*retrieval_metrics(score.ks, score.budgets, score.precision_omega)}
+        known |= {*document_metrics(score.ks)} if score.documents else set()
+        answers: set[str] = {*ANSWER_METRICS, *(metric.name for metric in score.custom)}
         computed = {"score.answer_metric": (self.score.answer_metric, answers)}
-        for name, rung in (("retrieval", self.rungs.retrieval), ("embedding", self.rungs.embedding)):
+        rungs = (("retrieval", self.rungs.retrieval, known), ("embedding", self.rungs.embedding, evidence))
+        for name, rung, there in rungs:
             if rung is not None:
-                computed[f"rungs.{name}.metric"] = (rung.metric, known)
+                computed[f"rungs.{name}.metric"] = (rung.metric, there)
         if self.rungs.llm is not None and self.rungs.llm.metric is not None:
             computed["rungs.llm.metric"] = (self.rungs.llm.metric, known | answers)
         for metric in self.gate.guardrails:
             # RAGAS and judged metrics have a prefix; which of them are computed depends on the questions too.
             if "/" not in metric:
                 computed[f"gate.guardrails.{metric}"] = (metric, known | answers)
+        if self.sweep is not None:
+            costs = {f"{name}@{k}" for name in ("context_chars", "context_tokens") for k in score.ks}
+            measured = known | answers | costs | {*MEASURES}
+            limits = [name for name in self.sweep.constrained() if name.split(".")[0] not in _SECTIONS]
+            for key, names in (("sweep.objectives", self.sweep.objectives), ("sweep.constraints", limits)):
+                computed |= {f"{key}.{n}": (name, measured) for n, name in enumerate(names) if "/" not in name}
         for key, (metric, there) in computed.items():
             if metric not in there:
                 shown = ", ".join(sorted(there))
@@ -264,6 +312,10 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> ExperimentConf
                 with_changes(config.pipeline, {axis: value})
             except ConfigError as error:
                 problems += [f"{where}: rungs.retrieval.space: {text}" for text in str(error).splitlines()]
+    if config.sweep is not None:
+        from .sweep.space import Space
+
+        problems += Space(config.pipeline, config.sweep).problems(str(path), lines)
     if problems:
         raise ConfigError("\n".join(problems))
     data = config.data.located(Path(path).absolute().parent, Path(config.runtime.cache_dir).absolute())

@@ -4,17 +4,23 @@
     pipeline.yaml      settings; model paths start from this folder
     chunks.parquet     what is searched
     index/, bm25/      of the chunks
-    documents/         where a chunker's larger stretches are read from; else not there
-    models/            embedding model, LLM, adapter, reranker: those that were folders
+    documents/         where larger stretches are read from than are searched; else not there
+    metadata.json      of the documents, for filters
+    vectors.npy        of the chunks, where the pipeline compares them (retrieve.mmr)
+    demonstrations.jsonl   worked examples of the prompt, where it shows some
+    models/            embedding model, LLMs, adapters, reranker: those that were folders
     README.md          how to load it
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ..core.cache import digest
 from ..core.components import Model, Resources
@@ -22,17 +28,26 @@ from ..core.config import load_config, to_yaml
 from ..core.devices import locate_model, resolve_device
 from ..core.errors import DataError
 from ..core.progress import Reporter
+from ..embeddings.adapter import AdaptedEmbedder, load_query_adapter
+from ..eval.questions import files_identity, load_questions
 from ..rag.chunk import load_chunks, save_chunks
-from ..rag.context import embedding_texts
+from ..rag.demonstrations import load_demonstrations, save_demonstrations
+from ..rag.generate import LLMGeneratorSettings
 from ..rag.index import BM25Index
 from ..rag.parse import ParsedCorpus, load_documents, save_documents
 from ..rag.pipeline import Pipeline
+from ..rag.retrieve import metadata_of, needs_documents
+from .answering import reader
 from .config import ExperimentConfig, PipelineConfig, load_experiment
 from .runs import load_ladder
+from .search import ready_index
 from .workbench import Workbench
 
 __all__ = ["export_run", "load", "pipeline_of_run"]
 
+_DEMONSTRATIONS = "demonstrations.jsonl"
+_METADATA = "metadata.json"
+_VECTORS = "vectors.npy"
 _README = """# A RAG pipeline exported by ragladder
 
 Run: {run}
@@ -85,14 +100,32 @@ def load(folder: str | Path, device: str = "auto") -> Pipeline:
     return Pipeline(
         chunks=load_chunks(folder / "chunks.parquet"),
         settings=settings.retrieve,
-        embedder=settings.embed.build(resources) if dense else None,
+        embedder=_adapted(settings.embed.build(resources), settings, resources) if dense else None,
         index=settings.index.build(resources).load(folder / "index") if dense else None,
         bm25=BM25Index.load(folder / "bm25") if words else None,
         reranker=None if settings.rerank.kind == "none" else settings.rerank.build(resources),
-        generator=settings.generate.build(resources),
-        chunker=settings.chunk.build(resources) if documents.is_dir() else None,
+        generator=_reader(settings, folder, resources),
+        # with neighbours the chunker plays no part; it may need a model that is not here
+        chunker=settings.chunk.build(resources) if documents.is_dir() and not settings.retrieve.neighbours else None,
         documents={d.id: d for d in load_documents(documents).documents} if documents.is_dir() else {},
+        transform=settings.transform.build(resources),
+        vectors=np.load(folder / _VECTORS, mmap_mode="r") if (folder / _VECTORS).is_file() else None,
+        metadata=json.loads((folder / _METADATA).read_text("utf-8")) if (folder / _METADATA).is_file() else None,
     )
+
+
+def _adapted(embedder: Any, settings: PipelineConfig, resources: Resources) -> Any:
+    """The embedder, its query vectors through the pipeline's adapter where it has one."""
+    if settings.query_adapter is None:
+        return embedder
+    return AdaptedEmbedder(embedder, load_query_adapter(resources.path(settings.query_adapter)))
+
+
+def _reader(settings: PipelineConfig, folder: Path, resources: Resources) -> Any:
+    generator = settings.generate.build(resources)
+    if (folder / _DEMONSTRATIONS).is_file():
+        return generator.with_demonstrations(load_demonstrations(folder / _DEMONSTRATIONS))
+    return generator
 
 
 def pipeline_of_run(run: Path) -> Pipeline:
@@ -126,8 +159,14 @@ def export_run(run: Path, folder: Path) -> None:
             index.save(temporary / "index")
         if pipeline.bm25 is not None:
             pipeline.bm25.save(temporary / "bm25")
+        if pipeline.vectors is not None:
+            np.save(temporary / _VECTORS, pipeline.vectors)
+        (temporary / _METADATA).write_text(json.dumps(pipeline.metadata, ensure_ascii=False), "utf-8")
         if pipeline.documents:
             save_documents(temporary / "documents", ParsedCorpus(tuple(pipeline.documents.values())))
+        shown = getattr(pipeline.generator, "demonstrations", None)
+        if shown is not None:
+            save_demonstrations(temporary / _DEMONSTRATIONS, shown.demonstrations)
         exported = ExportedPipeline(run_id=run.name, pipeline=_with_models(settings, bench.resources, temporary))
         (temporary / "pipeline.yaml").write_text(to_yaml(exported), encoding="utf-8")
         (temporary / "README.md").write_text(_README.format(run=run.name, folder=folder.name), encoding="utf-8")
@@ -144,7 +183,16 @@ def _bench_of_run(run: Path) -> Workbench:
     config: ExperimentConfig = load_experiment(run / "best.yaml")
     # A run lies in <cache>/runs/<id>: its stages are beside it, wherever the folder was moved to.
     runtime = config.runtime.model_copy(update={"cache_dir": str(run.absolute().parent.parent)})
-    bench = Workbench(config.model_copy(update={"runtime": runtime}), run.absolute(), (), Reporter(quiet=True))
+    questions = ()
+    if isinstance(config.pipeline.generate, LLMGeneratorSettings) and config.pipeline.generate.prompt.demonstrations:
+        place = config.resources(run.absolute()).path(config.data.questions)
+        if digest(files_identity(place)) != load_ladder(run).data.questions_sha256:
+            raise DataError(
+                f"the questions in {config.data.questions} have changed since {run.name}, and its prompt shows some of "
+                "them as worked examples; climb again, or bring them back"
+            )
+        questions = load_questions(place)
+    bench = Workbench(config.model_copy(update={"runtime": runtime}), run.absolute(), questions, Reporter(quiet=True))
     if digest(bench.corpus_identity(config.pipeline)["files"]) != load_ladder(run).data.documents_sha256:
         raise DataError(
             f"the documents in {config.data.documents} have changed since {run.name}: its pipeline would not be the "
@@ -157,40 +205,54 @@ def _assemble(bench: Workbench, settings: PipelineConfig) -> Pipeline:
     dense, words = settings.retrieve.channels
     chunks = bench.get(bench.chunks_stage(settings))
     chunker = bench.component(settings.chunk)
-    merges = hasattr(chunker, "family")
+    documents = bench.get(bench.documents_stage(settings)).documents
+    larger = needs_documents(settings.retrieve, chunker)
     index = bm25 = None
     if dense:
-        index = settings.index.build(bench.resources)
-        index.build(bench.get(bench.vectors_stage(settings)))
+        index = ready_index(bench, settings, bench.get(bench.vectors_stage(settings)))
     if words:
-        documents = {document.id: document for document in bench.get(bench.documents_stage(settings)).documents}
-        bm25 = settings.bm25.build(embedding_texts(chunks, documents, settings.context))
+        bm25 = settings.bm25.build(bench.embedding_texts(settings))
     return Pipeline(
         chunks=chunks,
         settings=settings.retrieve,
-        embedder=bench.component(settings.embed) if dense else None,
+        embedder=_adapted(bench.component(settings.embed), settings, bench.resources) if dense else None,
         index=index,
         bm25=bm25,
         reranker=None if settings.rerank.kind == "none" else bench.component(settings.rerank),
-        generator=bench.component(settings.generate),
+        generator=reader(bench, settings),
         chunker=chunker,
-        documents={d.id: d for d in bench.get(bench.documents_stage(settings)).documents} if merges else {},
+        documents={document.id: document for document in documents} if larger else {},
+        transform=bench.component(settings.transform),
+        vectors=bench.get(bench.vectors_stage(settings)) if settings.retrieve.mmr is not None else None,
+        metadata=metadata_of(documents),
     )
 
 
 def _with_models(settings: PipelineConfig, resources: Resources, out: Path) -> PipelineConfig:
     """The settings with every model that is a folder copied into `out/models` and named from there."""
     data = settings.model_dump(mode="json")
-    llm = data["generate"].get("llm", {}) if data["generate"].get("kind") == "llm" else {}
+    # a reader's, a query transform's and a listwise reranker's model
+    llms = {name: data[name].get("llm") or {} for name in ("generate", "transform", "rerank")}
+    llm = llms["generate"]
     for section, key, name in (
         (data["embed"], "model", "embedding"),
+        (data, "query_adapter", "query_adapter"),
         (data["rerank"], "model", "reranker"),
         (llm, "model", "llm"),
         (llm, "adapter", "adapter"),
+        (llms["transform"], "model", "transform-llm"),
+        (llms["transform"], "adapter", "transform-adapter"),
+        (llms["rerank"], "model", "rerank-llm"),
+        (llms["rerank"], "adapter", "rerank-adapter"),
     ):
         value = section.get(key)
-        if not isinstance(value, str) or (section is llm and llm.get("kind") != "local"):
+        is_llm = any(section is one for one in llms.values())
+        if not isinstance(value, str) or (is_llm and section.get("kind") != "local"):
             continue
+        if section is data["rerank"] and section["kind"] == "endpoint":
+            continue  # the name of a server's model
+        if section is data["embed"] and section["kind"] == "openai":
+            continue  # likewise
         source = Path(locate_model(value, resources.base_dir))
         if source.is_dir():
             shutil.copytree(

@@ -1,30 +1,34 @@
 """The gate: adopt a candidate only when the test questions say so, and say why in words.
 
-The test split is looked at once a rung; the error rate `alpha` is divided evenly over the looks that the config plans
-(Bonferroni's alpha spending), so a false adoption anywhere on the ladder has probability alpha at most.
+The test split is looked at once a rung. The error rate `alpha` is divided evenly over the rungs that the config plans,
+and what a rung did not use goes to the next one (`spend`), so a false adoption anywhere on the ladder has probability
+alpha at most.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field
 
 from ..core.components import Model
-from ..core.types import Score
-from ..eval.statistics import detectable_effect, paired_comparison, questions_needed
+from .comparison import Comparison, compare_family, compare_metric
 
 __all__ = [
     "Comparison",
     "Decision",
     "GateSettings",
     "Verdict",
+    "best_of_family",
+    "compare_family",
     "compare_metric",
     "decide",
+    "decide_max_t",
     "no_candidate",
     "skip",
+    "spend",
     "stop",
 ]
 
@@ -32,63 +36,26 @@ Verdict = Literal["adopt", "reject", "inconclusive", "skip", "stop"]
 
 
 class GateSettings(Model):
-    """When a candidate is adopted. Costs nothing; stricter settings need more test questions."""
+    """When a candidate is adopted. Stricter settings need more test questions."""
 
     alpha: float = Field(default=0.05, gt=0, lt=0.5)
     """Probability of one or more false adoptions on the whole ladder; divided over its rungs."""
+    selection: Literal["split", "max-t"] = "split"
+    """How the best of a sweep is found. split: chosen on dev, tested on test alone. max-t: every configuration is
+    tested on dev and test together, adjusted for their number; for few questions or few configurations (docs/gate.md
+    has the figures). It needs a search whose points do not depend on scores (grid, random), scores every configuration
+    on test as well, and is honest only where dev was not looked at before. Rungs that train always use the split."""
     min_gain: float = Field(default=0.0, ge=0)
     """The lower bound of the gain must exceed this."""
     worthwhile: float = Field(default=0.02, gt=0)
     """Gain that is worth having: below it for certain means reject, possibly above it means inconclusive."""
     guardrails: dict[str, float] = {}
-    """Metric: margin. The candidate must not be worse by more than it (non-inferiority, one-sided, same alpha)."""
+    """Metric: margin. The candidate must not be worse by more than it (non-inferiority, one-sided, same alpha). All
+    must hold, so they need no share of alpha; narrow margins need many questions."""
     max_missing: float = Field(default=0.02, ge=0, le=1)
     """Share of missing scores above which the gate refuses to decide; it also refuses when the arms differ by more."""
     target: float | None = None
     """Stop climbing when the answer metric's lower bound on test reaches this."""
-
-
-class Comparison(Model):
-    """One metric, candidate against incumbent, on the same questions."""
-
-    metric: str
-    """Its name."""
-    split: str
-    """Which questions."""
-    incumbent: float | None
-    """Mean of the incumbent over the paired questions."""
-    candidate: float | None
-    """Mean of the candidate."""
-    difference: float | None
-    """Candidate minus incumbent."""
-    low: float | None
-    """Lower end of the 95% interval of the difference."""
-    high: float | None
-    """Upper end."""
-    lower_bound: float | None
-    """One-sided lower bound at alpha."""
-    p_value: float | None
-    """Sign-flip permutation, one-sided."""
-    alpha: float
-    """Spent on this comparison."""
-    wins: int
-    """Questions on which the candidate is better."""
-    ties: int
-    """Equal ones."""
-    losses: int
-    """Questions on which it is worse."""
-    n: int
-    """Paired questions."""
-    clusters: int
-    """Groups of questions that share a document."""
-    missing_incumbent: int
-    """Questions whose score the incumbent lacks (failures, not those to which the metric does not apply)."""
-    missing_candidate: int
-    """Likewise."""
-    detectable: float | None
-    """Smallest true gain that this comparison would find four times out of five."""
-    questions_needed: int | None
-    """Test questions at which a gain of the size seen would be significant four times out of five."""
 
 
 class Decision(Model):
@@ -104,75 +71,6 @@ class Decision(Model):
     """On test."""
 
 
-def compare_metric(
-    metric: str,
-    candidate: Sequence[Score],
-    incumbent: Sequence[Score],
-    clusters: Mapping[str, Hashable],
-    split: str,
-    alpha: float,
-    seed: int,
-) -> Comparison:
-    """Pairs the two arms' scores of one metric by question and compares them.
-
-    Args:
-        metric: Which one.
-        candidate: Scores of the candidate, any metrics.
-        incumbent: Scores of the incumbent.
-        clusters: Group by question id; a question that is not named is its own.
-        split: For the record.
-        alpha: One-sided.
-        seed: Of bootstrap and permutation.
-    """
-    arms = [{s.question_id: s for s in scores if s.metric == metric} for scores in (candidate, incumbent)]
-    missing = [sum(s.status not in ("ok", "not_applicable") for s in arm.values()) for arm in arms]
-    paired = [q for q, s in arms[0].items() if s.value is not None and q in arms[1] and arms[1][q].value is not None]
-    base = {
-        "metric": metric,
-        "split": split,
-        "alpha": alpha,
-        "missing_candidate": missing[0],
-        "missing_incumbent": missing[1],
-    }
-    if not paired:
-        empty = dict.fromkeys(
-            (
-                "incumbent",
-                "candidate",
-                "difference",
-                "low",
-                "high",
-                "lower_bound",
-                "p_value",
-                "detectable",
-                "questions_needed",
-            )
-        )
-        return Comparison.model_validate(base | empty | {"wins": 0, "ties": 0, "losses": 0, "n": 0, "clusters": 0})
-    a = [arms[0][q].value or 0.0 for q in paired]
-    b = [arms[1][q].value or 0.0 for q in paired]
-    result = paired_comparison(a, b, [clusters.get(q, q) for q in paired], alpha=alpha, seed=seed)
-    return Comparison.model_validate(
-        base
-        | {
-            "incumbent": sum(b) / len(b),
-            "candidate": sum(a) / len(a),
-            "difference": result.difference,
-            "low": _finite(result.low),
-            "high": _finite(result.high),
-            "lower_bound": _finite(result.lower_bound),
-            "p_value": result.p_value,
-            "wins": result.wins,
-            "ties": result.ties,
-            "losses": result.losses,
-            "n": result.n,
-            "clusters": result.clusters,
-            "detectable": _finite(detectable_effect(result.standard_error, alpha)),
-            "questions_needed": questions_needed(result, result.difference) if result.difference > 0 else None,
-        }
-    )
-
-
 def decide(primary: Comparison, guardrails: Sequence[Comparison], settings: GateSettings) -> Decision:
     """The verdict on a candidate.
 
@@ -184,29 +82,79 @@ def decide(primary: Comparison, guardrails: Sequence[Comparison], settings: Gate
     refusal = _refusal(primary, settings)
     if refusal:
         return Decision(verdict="inconclusive", reasons=(refusal,), primary=primary, guardrails=tuple(guardrails))
-    broken = [_broken(guard, settings.guardrails[guard.metric]) for guard in guardrails]
-    reasons = [reason for reason in broken if reason]
-    gain, bound, p = primary.difference or 0.0, primary.lower_bound, primary.p_value or 1.0
-    where = f"{primary.metric} on {primary.n} test questions"
-    seen = f"{gain:+.3f} (95% interval {_number(primary.low)} to {_number(primary.high)}, p = {p:.2g})"
+    gain, bound = primary.difference or 0.0, primary.lower_bound
+    primary = primary.model_copy(update={"questions_needed": _needed(primary, gain - settings.min_gain)})
+    lead = f"{_where(primary)}: {_seen(primary)}"
     verdict: Verdict
-    if bound is not None and bound > settings.min_gain and p <= primary.alpha:
-        verdict = "reject" if reasons else "adopt"
-        reasons.insert(0, f"{where}: {seen}; the lower bound {bound:+.3f} exceeds {settings.min_gain:g}")
-    elif gain <= 0 or (primary.high is not None and primary.high < settings.worthwhile):
+    if bound is not None and bound > settings.min_gain:
+        failed = [_broken(guard, settings.guardrails[guard.metric], settings) for guard in guardrails]
+        broken = [reason for reason in failed if reason]
+        reasons = [f"{lead}; the lower bound {bound:+.3f} exceeds {settings.min_gain:g}", *(why for _, why in broken)]
+        verdict = "adopt" if not broken else "reject" if any(surely for surely, _ in broken) else "inconclusive"
+        if verdict == "inconclusive":
+            reasons = [*reasons[1:], reasons[0]]
+    elif gain <= 0 or (primary.high is not None and primary.high < max(settings.worthwhile, settings.min_gain)):
         verdict = "reject"
-        reasons.insert(0, f"{where}: {seen}; no gain worth having ({settings.worthwhile:g} or more)")
+        reasons = [f"{lead}; no gain worth having ({max(settings.worthwhile, settings.min_gain):g} or more)"]
     else:
         verdict = "inconclusive"
         needed = primary.questions_needed or 0
         # Questions of one document are no independent evidence: with few documents, more of them change little.
         more = (
-            f"; about {needed} test questions would settle a gain of this size"
+            f"; about {needed} {primary.split} questions would settle a gain of this size"
             if needed > primary.n
             else f"; they ask about {primary.clusters} documents only: ask about more documents"
         )
-        reasons.insert(0, f"{where}: {seen}; too few questions to tell{more}")
+        reasons = [f"{lead}; too few questions to tell{more}"]
     return Decision(verdict=verdict, reasons=tuple(reasons), primary=primary, guardrails=tuple(guardrails))
+
+
+def best_of_family(family: Sequence[Comparison]) -> int:
+    """The position of the configuration with the highest simultaneous lower bound; the first of equal ones.
+
+    Raises:
+        ValueError: An empty family.
+    """
+    if not family:
+        raise ValueError("a family needs one configuration or more")
+    return max(range(len(family)), key=lambda i: (_or(family[i].lower_bound), _or(family[i].difference)))
+
+
+def decide_max_t(
+    family: Sequence[Comparison], guardrails: Sequence[Comparison], settings: GateSettings
+) -> tuple[int, Decision]:
+    """The verdict on the best configuration of a sweep that was scored on all questions.
+
+    Args:
+        family: From `compare_family`, every configuration that was looked at.
+        guardrails: The metrics of `settings.guardrails` of the configuration that `best_of_family` gives, by
+            `compare_metric` at alpha divided by the size of the family: the choice is made on the same questions.
+        settings: The rules.
+
+    Returns:
+        The position of the configuration, and the verdict on it.
+    """
+    best = best_of_family(family)
+    return best, decide(family[best], guardrails, settings)
+
+
+def spend(alpha: float, rungs: int, earlier: Sequence[Decision] = ()) -> float:
+    """The alpha of the next look at test: an even share, and what the rung before did not use.
+
+    A rung that never looked at test has used nothing, and one that adopted gives its share back, for an error there is
+    an error already counted (the fallback procedure: Wiens, "A fixed sequence Bonferroni procedure", 2003). A look that
+    did not end in an adoption has used all that it had.
+
+    Args:
+        alpha: Of the whole ladder.
+        rungs: That the config plans.
+        earlier: What the planned rungs before this one ended with, in order.
+    """
+    share = alpha / max(1, rungs)
+    level = share
+    for decision in earlier:
+        level = share + (level if decision.primary is None or decision.verdict == "adopt" else 0.0)
+    return level
 
 
 def no_candidate(reason: str) -> Decision:
@@ -238,19 +186,43 @@ def _refusal(primary: Comparison, settings: GateSettings) -> str | None:
     return None
 
 
-def _broken(guard: Comparison, margin: float) -> str | None:
-    if guard.lower_bound is None:
-        return f"guardrail {guard.metric}: no questions to compare"
-    if guard.lower_bound < -margin:
-        return (
-            f"guardrail {guard.metric}: {guard.difference:+.3f}, lower bound {guard.lower_bound:+.3f}: "
-            f"a loss of more than {margin:g} cannot be ruled out"
-        )
-    return None
+def _broken(guard: Comparison, margin: float, settings: GateSettings) -> tuple[bool, str] | None:
+    """Whether a guardrail is surely broken, and why it does not hold; None where it holds."""
+    refusal = _refusal(guard, settings)
+    if refusal:
+        return False, f"guardrail {refusal}"
+    loss, bound = guard.difference or 0.0, guard.lower_bound
+    if bound is not None and bound >= -margin:
+        return None
+    why = (
+        f"guardrail {guard.metric}: {loss:+.3f}, lower bound {_number(bound)}: "
+        f"a loss of more than {margin:g} cannot be ruled out"
+    )
+    if loss < -margin:
+        return True, why
+    needed = _needed(guard, loss + margin)
+    return False, why + (f"; about {needed} {guard.split} questions would settle it" if needed else "")
 
 
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def _needed(c: Comparison, effect: float) -> int | None:
+    """Questions at which a true difference of `effect` would be found four times out of five."""
+    if effect <= 0 or c.detectable is None:
+        return None
+    return c.n if c.detectable == 0 else math.ceil(c.n * (c.detectable / effect) ** 2)
+
+
+def _where(c: Comparison) -> str:
+    questions = f"{c.metric} on {c.n} {c.split.replace('+', ' and ')} questions"
+    return questions if c.family == 1 else f"{questions}, best of {c.family} configurations (max-T)"
+
+
+def _seen(c: Comparison) -> str:
+    p = 1.0 if c.p_value is None else c.p_value
+    return f"{c.difference or 0.0:+.3f} (95% interval {_number(c.low)} to {_number(c.high)}, p = {p:.2g})"
+
+
+def _or(value: float | None) -> float:
+    return -math.inf if value is None else value
 
 
 def _number(value: float | None) -> str:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections import Counter
 
 from ..core.chat import LocalChatSettings
+from ..embeddings.encode import EndpointEmbedder
+from ..rag.context import LLMContextSettings
 from ..rag.generate import LLMGeneratorSettings
 from .config import RetrievalRungSettings
 from .rungs.retrieval import changes_answers_only
+from .search import calls_a_question
 from .workbench import Workbench
 
 __all__ = ["count_trials", "describe"]
@@ -21,11 +24,13 @@ def describe(bench: Workbench) -> list[str]:
     """
     config = bench.config
     identity = bench.corpus_identity(config.pipeline)
+    for section in (config.pipeline.index, config.pipeline.transform, config.pipeline.rerank):
+        bench.component(section)  # a missing package, model or key is heard of now
     counts = Counter(q.split for q in bench.questions)
     lines = [
         f"documents: {len(identity['files'])} files in {config.data.documents}",
         "questions: " + ", ".join(f"{counts.get(split, 0)} {split}" for split in ("train", "dev", "test")),
-        f"embedding model: {bench.component(config.pipeline.embed).source}",
+        f"embedding model: {_embedder(bench)}",
         f"answers by: {_generator(bench)}",
         f"device: {bench.resources.device}",
     ]
@@ -38,10 +43,11 @@ def describe(bench: Workbench) -> list[str]:
             f"at most {encodings} encodings of the corpus (each unique text once)"
         )
     if rungs.embedding:
-        train = rungs.embedding.train
-        lines.append(
-            f"embedding rung: up to {train.epochs} epochs over the pairs of {counts.get('train', 0)} train questions"
-        )
+        how = [] if rungs.embedding.adapter is None else ["a query adapter"]
+        if rungs.embedding.train is not None:
+            how.append(f"up to {rungs.embedding.train.epochs} epochs")
+        pairs = f"the pairs of {counts.get('train', 0)} train questions"
+        lines.append(f"embedding rung: {' and '.join(how)} over {pairs}")
     if rungs.llm:
         lora, data = rungs.llm.train, rungs.llm.data
         examples = counts.get("train", 0) * data.copies
@@ -92,18 +98,34 @@ def _generator(bench: Workbench) -> str:
     return probe.detail if probe.ok else f"NOT REACHABLE: {probe.detail}"
 
 
+def _embedder(bench: Workbench) -> str:
+    embedder = bench.component(bench.config.pipeline.embed)
+    if not isinstance(embedder, EndpointEmbedder):
+        return embedder.source
+    probe = embedder.probe()
+    return f"{embedder.source} ({probe.detail})" if probe.ok else f"NOT REACHABLE: {probe.detail}"
+
+
 def _calls(bench: Workbench) -> str:
     generator = bench.config.pipeline.generate
     remote = isinstance(generator, LLMGeneratorSettings) and not isinstance(generator.llm, LocalChatSettings)
     judge = bench.config.score.judge is not None
-    if not remote and not judge:
+    searching = calls_a_question(bench.config.pipeline)
+    context = bench.config.pipeline.context
+    writing = isinstance(context, LLMContextSettings) and not isinstance(context.llm, LocalChatSettings)
+    if not remote and not judge and not searching and not writing:
         return "0"
     rungs = sum(getattr(bench.config.rungs, name) is not None for name in ("retrieval", "embedding", "llm"))
     asked = sum(q.split in ("dev", "test") for q in bench.questions)
     parts = []
     if remote:
         dev = sum(q.split == "dev" for q in bench.questions)
-        parts.append(f"about {asked * (rungs + 1)} for answers, and {dev} for each answer trial")
+        calls = 1 if generator.prompt.chain == "none" else 2
+        parts.append(f"about {calls * asked * (rungs + 1)} for answers, and {calls * dev} for each answer trial")
+    if writing:
+        parts.append("one for each chunk (context llm), once")
+    if searching:
+        parts.append(f"about {asked * searching} for query transform and reranking ({searching} a question)")
     if judge:
         parts.append(f"judging of about {asked * (rungs + 1)} answers")
     return ", ".join(parts)

@@ -39,7 +39,8 @@ def compare_published(bench: Workbench, settings: PublishedSettings, split: Spli
     cells = []
     for row in settings.rows:
         evaluation = bench.evaluate(with_changes(bench.config.pipeline, row.changes), split)
-        scores = estimates(evaluation.scores, clusters(evaluation.questions), bench.config.seed)
+        wanted = [score for score in evaluation.scores if score.metric in row.scores]
+        scores = estimates(wanted, clusters(evaluation.questions), bench.config.seed)
         for metric, value in row.scores.items():
             ours = scores[metric].mean if metric in scores else None
             within = ours is not None and abs(ours - value) <= settings.tolerance + 1e-9

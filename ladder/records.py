@@ -7,6 +7,7 @@
     questions.jsonl    the questions of dev and test
     scores.parquet     one row an arm, split, question and metric: value or status
     answers.jsonl      one row an arm, split and question: answer, contexts, cause
+    verdicts.jsonl     one row a claim that the judge held true or not; empty where nothing was judged
     trials.parquet     one row a trial of the sweep
     best.yaml          the pipeline that the climb ended with
     report.html        made from the files above alone
@@ -185,6 +186,10 @@ class LadderRecord(Model):
     """What was measured on."""
     answer_metric: str
     """The end-to-end metric."""
+    judges: dict[str, str] = {}
+    """Metric that an LLM or a function of the user scored: who scored it. Scores of unlike judges are not compared."""
+    metrics: dict[str, str] = {}
+    """Metric: version of its code, with the settings that change its scores. Unlike ones are not compared."""
     baseline: ArmRecord
     """The starting pipeline."""
     diagnosis: Diagnosis

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 import re
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -26,56 +21,23 @@ from ..eval.gold import GoldSpan
 from ..eval.questions import files_identity
 from ..rag.parse import ParsedCorpus
 from .config import ExperimentConfig, PipelineConfig
-from .diagnose import outcomes
+from .environment import environment
 from .records import DataRecord, LadderRecord
+from .run_files import (
+    SCORE_COLUMNS,
+    TRIAL_COLUMNS,
+    answer_rows,
+    best_yaml,
+    question_row,
+    score_rows,
+    verdict_rows,
+    write_lines,
+    write_table,
+)
 from .rungs import Trial
 from .workbench import Evaluation, Workbench
 
 __all__ = ["Run", "RunSummary", "config_digest", "data_record", "find_run", "list_runs", "load_ladder", "open_run"]
-
-_PACKAGES = [
-    "ragladder",
-    "torch",
-    "transformers",
-    "sentence-transformers",
-    "peft",
-    "trl",
-    "llama-index-core",
-    "qdrant-client",
-    "faiss-cpu",
-    "faiss-gpu",
-    "ragas",
-    "bm25s",
-    "numpy",
-    "scipy",
-]
-
-_TRIAL_COLUMNS = {
-    "rung": "string",
-    "trial": "int64",
-    "axis": "string",
-    "value": "string",
-    "changes": "string",
-    "objective": "string",
-    "split": "string",
-    "mean": "float64",
-    "low": "float64",
-    "high": "float64",
-    "n_ok": "int64",
-    "n": "int64",
-    "status": "string",
-    "error": "string",
-    "seconds": "float64",
-}
-_SCORE_COLUMNS = {
-    "arm": "string",
-    "split": "string",
-    "question_id": "string",
-    "metric": "string",
-    "value": "float64",
-    "status": "string",
-    "detail": "string",
-}
 
 
 @dataclass
@@ -114,17 +76,19 @@ class Run:
         best: PipelineConfig,
     ) -> None:
         """Writes everything but the report; `ladder.json` last, so that a folder that has it is whole."""
-        _write_table(self.folder / "trials.parquet", self.trials, _TRIAL_COLUMNS)
-        scores = [row for arm, e in evaluations for row in _score_rows(arm, e)]
-        _write_table(self.folder / "scores.parquet", scores, _SCORE_COLUMNS)
-        _write_lines(
-            self.folder / "answers.jsonl", [row for arm, e in evaluations for row in _answer_rows(bench, arm, e)]
+        write_table(self.folder / "trials.parquet", self.trials, TRIAL_COLUMNS)
+        scores = [row for arm, e in evaluations for row in score_rows(arm, e)]
+        write_table(self.folder / "scores.parquet", scores, SCORE_COLUMNS)
+        write_lines(
+            self.folder / "answers.jsonl", [row for arm, e in evaluations for row in answer_rows(bench, arm, e)]
         )
+        verdicts = [row for arm, e in evaluations for row in verdict_rows(bench, arm, e)]
+        write_lines(self.folder / "verdicts.jsonl", verdicts)
         gold = evaluations[0][1].gold
         asked = [q for q in bench.questions if q.split in ("dev", "test")]
-        _write_lines(self.folder / "questions.jsonl", [_question_row(q, gold) for q in asked])
+        write_lines(self.folder / "questions.jsonl", [question_row(q, gold) for q in asked])
         best_config = bench.config.model_copy(update={"pipeline": best})
-        write_atomic(self.folder / "best.yaml", _best_yaml(bench, best_config).encode())
+        write_atomic(self.folder / "best.yaml", best_yaml(bench, best_config).encode())
         write_atomic(self.folder / "ladder.json", (record.model_dump_json(indent=1) + "\n").encode())
         write_atomic(self.folder / "run.json", _state(bench, record.data, self.created, "finished"))
 
@@ -175,32 +139,6 @@ def data_record(bench: Workbench, corpus: ParsedCorpus, gold: Mapping[str, tuple
         documents_sha256=digest(identity["files"]),
         questions_sha256=digest(files_identity(questions)),
     )
-
-
-def environment(bench: Workbench) -> dict[str, Any]:
-    """Versions, device and revision; no variable of the environment."""
-    packages = {}
-    for name in _PACKAGES:
-        try:
-            packages[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    import torch
-
-    device = bench.resources.device
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "cpus": os.cpu_count(),
-        "device": device,
-        "device_name": torch.cuda.get_device_name(device)
-        if device.startswith("cuda")
-        else platform.processor() or "cpu",
-        "threads": torch.get_num_threads(),
-        "packages": packages,
-        "git_revision": _git_revision(bench.resources.base_dir),
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,101 +240,3 @@ def _read_state(folder: Path) -> dict[str, Any]:
         return json.loads((folder / "run.json").read_text())
     except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
         return {}
-
-
-def _git_revision(folder: Path) -> str | None:
-    try:
-        done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() or None
-
-
-def _best_yaml(bench: Workbench, config: ExperimentConfig) -> str:
-    data = config.data.model_copy(
-        update={
-            name: str(bench.resources.path(getattr(config.data, name)).absolute())
-            for name in ("documents", "questions")
-        }
-    )
-    head = "# The pipeline that the climb ended with. Score it: ragladder eval best.yaml\n"
-    return head + to_yaml(config.model_copy(update={"data": data, "pipeline": bench.absolute_paths(config.pipeline)}))
-
-
-def _score_rows(arm: str, evaluation: Evaluation) -> list[dict[str, Any]]:
-    return [{"arm": arm, "split": evaluation.split, **asdict(score)} for score in evaluation.scores]
-
-
-def _answer_rows(bench: Workbench, arm: str, evaluation: Evaluation) -> list[dict[str, Any]]:
-    causes = {outcome.question_id: outcome.cause for outcome in outcomes(bench, evaluation)}
-    rows = []
-    for question, answer, hits in zip(
-        evaluation.questions, evaluation.answers, evaluation.retrieved.contexts, strict=True
-    ):
-        spans = evaluation.gold.get(question.id, ())
-        rows.append(
-            {
-                "arm": arm,
-                "split": evaluation.split,
-                "question_id": question.id,
-                "text": answer.text,
-                "status": answer.status,
-                "detail": answer.detail,
-                "cause": causes[question.id],
-                "contexts": [_context_row(hit, spans) for hit in hits],
-                "seconds": answer.seconds,
-                "prompt_tokens": answer.prompt_tokens,
-                "completion_tokens": answer.completion_tokens,
-            }
-        )
-    return rows
-
-
-def _context_row(hit: Any, spans: Sequence[GoldSpan]) -> dict[str, Any]:
-    chunk = hit.chunk
-    gold = [
-        [max(span.start, chunk.start) - chunk.start, min(span.end, chunk.end) - chunk.start]
-        for span in spans
-        if span.found and span.doc_id == chunk.doc_id and min(span.end, chunk.end) > max(span.start, chunk.start)
-    ]
-    heading = " > ".join((chunk.title, *chunk.heading) if chunk.heading[:1] != (chunk.title,) else chunk.heading)
-    return {
-        "doc_id": chunk.doc_id,
-        "ref": chunk.ref,
-        "heading": heading,
-        "score": hit.score,
-        "text": chunk.text,
-        "gold": gold,
-    }
-
-
-def _question_row(question: Question, gold: Mapping[str, tuple[GoldSpan, ...]]) -> dict[str, Any]:
-    spans = gold.get(question.id, ())
-    return {
-        "id": question.id,
-        "question": question.text,
-        "answer": question.answer,
-        "evidence": [
-            {"doc_id": e.doc_id, "text": e.text, "located": s.method}
-            for e, s in zip(question.evidence, spans, strict=True)
-        ],
-        "tags": dict(question.tags),
-        "split": question.split,
-    }
-
-
-def _write_lines(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    write_atomic(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
-
-
-def _write_table(path: Path, rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> None:
-    """Writes rows as parquet; the columns are there, with their types, also where there are no rows."""
-    import io
-
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    schema = pa.schema([(name, pa.type_for_alias(kind)) for name, kind in columns.items()])
-    buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist([dict(row) for row in rows], schema), buffer, compression="zstd")
-    write_atomic(path, buffer.getvalue())

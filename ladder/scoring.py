@@ -11,6 +11,7 @@ from pathlib import Path
 from ..core.cache import digest
 from ..core.store import Stage
 from ..core.types import Question, Score, Split
+from ..eval.calibrate import judge_identity
 from ..eval.judge import JudgeSettings, Verdict, judge_scores
 from ..eval.ragas_metrics import ragas_scores
 from ..eval.statistics import mean_interval
@@ -18,7 +19,7 @@ from .config import PipelineConfig
 from .records import EstimateRecord
 from .workbench import Evaluation, Workbench
 
-__all__ = ["clusters", "estimates", "evaluate_fully", "further_scores"]
+__all__ = ["clusters", "estimates", "evaluate_fully", "further_scores", "judges", "kept_verdicts"]
 
 
 def clusters(questions: Sequence[Question]) -> dict[str, str]:
@@ -59,6 +60,15 @@ def further_scores(bench: Workbench, evaluation: Evaluation) -> list[Score]:
     return scores
 
 
+def judges(bench: Workbench) -> dict[str, str]:
+    """Metrics that an LLM or a function of the user scores, and the identity of each: unlike ones are not compared."""
+    score = bench.config.score
+    names = [metric.name for metric in score.custom]
+    names += [f"ragas/{name}" for name in score.judge.metrics] if score.judge is not None else []
+    embedder = bench.config.pipeline.embed.identity(bench.resources) if score.judge is not None else None
+    return {name: judge_identity(name, score.judge, bench.resources, embedder, score.custom) for name in names}
+
+
 def _content(evaluation: Evaluation) -> str:
     rows = [
         [
@@ -83,14 +93,39 @@ def _ragas_stage(evaluation: Evaluation) -> Stage[list[Score]]:
     return Stage("ragas", {"content": _content(evaluation), "ragas": "0.4.3"}, build, _load)
 
 
-def _judged(bench: Workbench, evaluation: Evaluation, settings: JudgeSettings) -> list[Score]:
-    """Judged scores. They are kept once none failed: a rerun asks again only for what the endpoint did not answer."""
+def kept_verdicts(bench: Workbench, evaluation: Evaluation) -> list[Verdict]:
+    """What the judge held of each claim, from the judge's stage.
+
+    Empty without a judge, and where its endpoint left something unanswered: nothing is kept then.
+    """
+    settings = bench.config.score.judge
+    if settings is None:
+        return []
+    stage = Stage("judge", _judge_params(bench, evaluation, settings), _save_nothing, _load)
+    path = bench.store.folder(stage) / "verdicts.json"
+    if not bench.store.has(stage) or not path.is_file():
+        return []
+    return [Verdict(**row) for row in json.loads(path.read_text())]
+
+
+def _save_nothing(_: Path) -> None:
+    """The stage is only looked up."""
+
+
+def _judge_params(bench: Workbench, evaluation: Evaluation, settings: JudgeSettings) -> dict[str, object]:
     embed = bench.config.pipeline.embed
-    params = {
+    return {
         "content": _content(evaluation),
         "judge": settings.identity(bench.resources),
         "embedder": embed.identity(bench.resources),
     }
+
+
+def _judged(bench: Workbench, evaluation: Evaluation, settings: JudgeSettings) -> list[Score]:
+    """Judged scores and the verdict on each claim.
+
+    They are kept once the endpoint has answered everything, well or not: a rerun asks again only for what it did not.
+    """
     scores: list[Score] = []
     verdicts: list[Verdict] = []
 
@@ -98,13 +133,14 @@ def _judged(bench: Workbench, evaluation: Evaluation, settings: JudgeSettings) -
         _save(out, scores)
         (out / "verdicts.json").write_text(json.dumps([asdict(verdict) for verdict in verdicts], ensure_ascii=False))
 
-    stage = Stage("judge", params, build, _load)
+    stage = Stage("judge", _judge_params(bench, evaluation, settings), build, _load)
     if not bench.store.has(stage):
         contexts = [list(a.contexts) for a in evaluation.answers]
         embedder = bench.embedder(bench.config.pipeline)
         found = judge_scores(evaluation.questions, evaluation.answers, contexts, settings, bench.resources, embedder)
         scores, verdicts = list(found[0]), list(found[1])
-        if any(score.status not in ("ok", "not_applicable") for score in scores):
+        given = {answer.question_id for answer in evaluation.answers if answer.status == "ok"}
+        if any(score.status in ("timeout", "judge_error") and score.question_id in given for score in scores):
             return scores
     return bench.get(stage)
 

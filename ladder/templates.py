@@ -2,29 +2,113 @@
 
 from __future__ import annotations
 
+import difflib
 import shutil
+from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
 
-from ..core.errors import DataError
+from ..core.errors import ConfigError, DataError
 
-__all__ = ["write_quickstart"]
+__all__ = ["ShippedConfig", "copy_config", "find_config", "shipped_configs", "write_template"]
 
 _LEFT_OUT = shutil.ignore_patterns("__pycache__", ".*")
+_EDITORS = "# yaml-language-server:"
 
 
-def write_quickstart(folder: Path) -> None:
-    """Copies the quickstart (config, documents, questions, model) into a new folder.
+@dataclass(frozen=True, slots=True)
+class ShippedConfig:
+    """A config that comes with the package.
+
+    Attributes:
+        name: File name without `.yaml`.
+        purpose: The first sentence of its opening comment.
+        text: The file.
+    """
+
+    name: str
+    purpose: str
+    text: str
+
+
+def shipped_configs() -> tuple[ShippedConfig, ...]:
+    """All of them, the quickstart first."""
+    found = []
+    for file in (files("ragladder") / "configs").iterdir():
+        if file.name.endswith(".yaml"):
+            text = file.read_text(encoding="utf-8")
+            found.append(ShippedConfig(file.name.removesuffix(".yaml"), _purpose(text), text))
+    return tuple(sorted(found, key=lambda one: (one.name != "quickstart", one.name)))
+
+
+def _purpose(text: str) -> str:
+    comment = []
+    for line in text.splitlines():
+        if line.startswith(_EDITORS):
+            continue
+        if not line.startswith("# "):
+            break
+        comment.append(line[2:].strip())
+    return " ".join(comment).removesuffix(":")
+
+
+def find_config(name: str) -> ShippedConfig:
+    """The shipped config of that name.
 
     Raises:
+        ConfigError: There is none.
+    """
+    found = {one.name: one for one in shipped_configs()}
+    name = name.removesuffix(".yaml")
+    if name not in found:
+        near = difflib.get_close_matches(name, found, 1)
+        hint = f"did you mean '{near[0]}'?" if near else "there are: " + ", ".join(found)
+        raise ConfigError(f"no shipped config is called '{name}' ({hint})")
+    return found[name]
+
+
+def copy_config(name: str, target: Path) -> None:
+    """Writes a shipped config to a new file.
+
+    Raises:
+        ConfigError: There is no such config.
+        DataError: The file is there already, or cannot be written.
+    """
+    config = find_config(name)
+    if target.exists():
+        raise DataError(f"{target} is there already; name another file")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(_without_editor_line(config.text), encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{target}: cannot be written: {error.strerror or error}") from error
+
+
+def _without_editor_line(text: str) -> str:
+    """The line that names the schema is right beside the schema alone."""
+    return "".join(line for line in text.splitlines(keepends=True) if not line.startswith(_EDITORS))
+
+
+def write_template(folder: Path, name: str = "quickstart") -> Path:
+    """Makes a new folder with a shipped config; the quickstart with its documents, questions and model.
+
+    Returns:
+        The config file.
+
+    Raises:
+        ConfigError: There is no such config.
         DataError: The folder is there already and not empty, or cannot be written.
     """
+    config = find_config(name)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(f"{folder} is there already and not empty; name a new folder")
-    with as_file(files("ragladder") / "configs") as source:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            shutil.copytree(source / "quickstart", folder / "quickstart", ignore=_LEFT_OUT)
-            shutil.copy(source / "quickstart.yaml", folder / "quickstart.yaml")
-        except OSError as error:
-            raise DataError(f"{folder}: the quickstart could not be written: {error.strerror or error}") from error
+    target = folder / f"{config.name}.yaml"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if config.name == "quickstart":
+            with as_file(files("ragladder") / "configs") as source:
+                shutil.copytree(source / "quickstart", folder / "quickstart", ignore=_LEFT_OUT)
+        target.write_text(_without_editor_line(config.text), encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{folder}: the {name} template could not be written: {error.strerror or error}") from error
+    return target

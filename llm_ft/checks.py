@@ -14,7 +14,7 @@ from ..core.errors import DataError
 from .examples import Example, normalise
 from .tokens import Encoder
 
-__all__ = ["CheckSettings", "DataReport", "Finding", "TokenLengths", "check_examples"]
+__all__ = ["CheckSettings", "DataReport", "Finding", "TokenLengths", "check_examples", "supported"]
 
 _CITATION = re.compile(r"\s*\[[^\[\]]*\]\s*$")
 
@@ -186,12 +186,17 @@ def _share(check: str, bad: Sequence[Example], among: Sequence[Example], limit: 
 
 def _unsupported(examples: Sequence[Example], settings: CheckSettings) -> Finding | None:
     oracle = [example for example in examples if example.kind == "oracle" and example.completion.strip()]
-    bad = [example for example in oracle if not _supported(example, settings.min_overlap)]
+    bad = [example for example in oracle if not supported(example, settings.min_overlap)]
     return _share("unsupported", bad, oracle, settings.max_unsupported, "have an answer that their passages lack")
 
 
-def _supported(example: Example, min_overlap: float) -> bool:
-    """Whether each part of the answer (parts are joined by `;`) stands in the prompt, its question aside."""
+def supported(example: Example, min_overlap: float) -> bool:
+    """Whether each part of the answer (parts are joined by `;`) stands in the prompt, its question aside.
+
+    Args:
+        example: Prompt and answer; a citation at the answer's end is not looked at.
+        min_overlap: Share of a part's words that must stand there, where it does not word for word.
+    """
     prompt = "\n".join(message.content for message in example.messages).replace(example.question, "\n")
     passages = f" {normalise(prompt)} "
     words = set(passages.split())

@@ -16,7 +16,7 @@ from ..core.components import Model, Resources
 from ..core.errors import DataError, StageError
 from ..core.quiet import quiet_libraries
 from .examples import Example
-from .model import add_adapter, compute_dtype, load_base
+from .model import add_adapter, check_device, compute_dtype, load_base
 from .settings import LoraSettings
 from .tokens import Encoded, Encoder
 
@@ -79,12 +79,15 @@ def estimate_training(
     """
     import torch
 
+    check_device(settings, resources.device)
     encoder = Encoder.from_folder(Path(base_folder))
     train = _fitting(encoder, train_examples, settings)
     dev = _fitting(encoder, dev_examples, settings)
     if not train:
         raise DataError(f"LoRA: none of {len(train_examples)} train examples fits max_length {settings.max_length}")
-    model = add_adapter(load_base(Path(base_folder), settings, resources.device), settings).to(resources.device)
+    model = add_adapter(load_base(Path(base_folder), settings, resources.device), settings)
+    if settings.quantize == "none":  # 4-bit weights are on the device already, and do not move
+        model = model.to(resources.device)
     train.sort(key=lambda row: len(row.input_ids))
     try:
         with quiet_libraries(), _peak_memory(resources.device) as peak:

@@ -2,17 +2,51 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import uuid
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import ConfigError, DataError
+from ..core.cache import write_atomic
+from ..core.devices import fingerprint
+from ..core.errors import ConfigError, DataError, require
 from ..core.quiet import quiet_libraries
 from .settings import LoraSettings
 
-__all__ = ["add_adapter", "compute_dtype", "linear_modules", "load_base", "merge_adapter"]
+__all__ = [
+    "add_adapter",
+    "check_adapter",
+    "check_device",
+    "compute_dtype",
+    "linear_modules",
+    "load_base",
+    "merge_adapter",
+    "note_base",
+]
+
+BASE_FILE = "base.json"  # beside the adapter's weights: which base they were trained on
+
+
+def check_device(settings: LoraSettings, device: str) -> None:
+    """Refuses a device that the settings cannot be trained on, before anything is loaded.
+
+    Raises:
+        ConfigError: The device is `cuda:1` or higher, or 4-bit weights are asked for without a GPU.
+        MissingExtra: 4-bit weights are asked for without bitsandbytes.
+    """
+    if device.startswith("cuda:") and device != "cuda:0":
+        number = device.partition(":")[2]
+        raise ConfigError(
+            f"runtime.device: LoRA training takes the first GPU that it sees, not {device}: set the "
+            f"environment variable CUDA_VISIBLE_DEVICES={number} and the device to cuda"
+        )
+    if settings.quantize == "none":
+        return
+    require("bitsandbytes", "gpu", "training on 4-bit weights (quantize: 4bit)")
+    if not device.startswith("cuda"):
+        raise ConfigError(f"quantize: 4bit needs a CUDA device, and this one is {device}: set quantize to none")
 
 
 def compute_dtype(settings: LoraSettings, device: str) -> str:
@@ -56,7 +90,11 @@ def load_base(folder: Path, settings: LoraSettings, device: str) -> Any:
     try:
         with quiet_libraries():
             loaded: Any = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=torch.bfloat16 if half else torch.float32, local_files_only=True, output_loading_info=True
+                folder,
+                dtype=torch.bfloat16 if half else torch.float32,
+                local_files_only=True,
+                output_loading_info=True,
+                **(_four_bit(half) if settings.quantize == "4bit" else {}),
             )
             model, info = loaded
     except Exception as error:  # transformers raises errors of many kinds for a broken model
@@ -67,6 +105,20 @@ def load_base(folder: Path, settings: LoraSettings, device: str) -> Any:
             f"base model: the weights in {folder} lack {len(absent)} tensors of the model, for instance {absent[0]}"
         )
     return model
+
+
+def _four_bit(half: bool) -> dict[str, Any]:
+    """Arguments of QLoRA (Dettmers et al. 2023): NormalFloat with doubly quantised constants, on the first GPU."""
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    config = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16 if half else torch.float32,
+    )
+    return {"quantization_config": config, "device_map": {"": 0}}
 
 
 def linear_modules(model: Any) -> list[str]:
@@ -98,7 +150,7 @@ def add_adapter(model: Any, settings: LoraSettings) -> Any:
         ConfigError: `target_modules` names layers that the model does not have, or cannot have an adapter.
     """
     import torch
-    from peft import LoraConfig, get_peft_model
+    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 
     candidates = linear_modules(model)
     names = settings.target_modules
@@ -118,7 +170,39 @@ def add_adapter(model: Any, settings: LoraSettings) -> Any:
     )
     with quiet_libraries():
         torch.manual_seed(settings.seed)
+        if settings.quantize == "4bit":
+            model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=settings.gradient_checkpointing)
         return get_peft_model(model, config)
+
+
+def note_base(adapter: Path, base_folder: Path) -> None:
+    """Writes beside an adapter which base it belongs to, for `check_adapter`."""
+    # no name: equal trainings are to give equal files, wherever the base lay
+    note = {"fingerprint": fingerprint(Path(base_folder))}
+    write_atomic(Path(adapter) / BASE_FILE, json.dumps(note, indent=1).encode())
+
+
+def check_adapter(base_folder: Path, adapter: Path) -> None:
+    """Refuses an adapter that is known to be of another base: shapes may fit, and the sum would still be nonsense.
+
+    An adapter without the note that training leaves beside it is taken as it is.
+
+    Raises:
+        DataError: The adapter was trained on another base, or its files are not there.
+    """
+    if not (Path(adapter) / "adapter_config.json").is_file():
+        raise DataError(f"adapter: {adapter} holds no adapter_config.json: name a folder that training wrote")
+    try:
+        noted = json.loads((Path(adapter) / BASE_FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return
+    except ValueError:
+        raise DataError(f"adapter: {Path(adapter) / BASE_FILE} is no JSON: remove it, or train again") from None
+    if noted.get("fingerprint") != fingerprint(Path(base_folder)):
+        raise DataError(
+            f"adapter: {adapter} was trained on another base than {base_folder} (other weights, config or tokenizer): "
+            "name the base that it belongs to"
+        )
 
 
 def merge_adapter(base_folder: Path, adapter: Path, out_dir: Path) -> Path:
@@ -143,6 +227,7 @@ def merge_adapter(base_folder: Path, adapter: Path, out_dir: Path) -> Path:
 
     if Path(out_dir).exists():
         raise DataError(f"merge: {out_dir} exists already: remove it or name another folder")
+    check_adapter(base_folder, adapter)
     try:
         with quiet_libraries():
             base = AutoModelForCausalLM.from_pretrained(base_folder, dtype="auto", local_files_only=True)

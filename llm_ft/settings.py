@@ -25,6 +25,10 @@ class LoraSettings(Model):
     """Rank-stabilised scaling (Kalajdzievski 2023): of use from rank 64 on; check what is forgotten."""
     use_dora: bool = False
     """Weight-decomposed LoRA (Liu et al. 2024): a little better at low ranks, about a third slower."""
+    quantize: Literal["none", "4bit"] = "none"
+    """`4bit` keeps the base's weights in 4-bit NormalFloat while training (QLoRA, Dettmers et al. 2023): about a
+    quarter of the memory of 16-bit weights, and slower steps. Needs a CUDA device and bitsandbytes. The adapter is then
+    used on, and merged into, the weights as they are on disk."""
     target_modules: Literal["all-linear"] | tuple[str, ...] = "all-linear"
     """Which layers get an adapter: every linear one but the output layer, or a list such as `[q_proj, v_proj]`."""
     learning_rate: float = Field(default=2e-4, gt=0, lt=1)

@@ -43,6 +43,7 @@ class Encoder:
 
     Attributes:
         tokenizer: The model's tokenizer; it has a pad token.
+        end_ids: Tokens that end an answer.
         notes: What had to be decided for this tokenizer, as sentences.
     """
 
@@ -63,7 +64,7 @@ class Encoder:
             tokenizer.pad_token = tokenizer.eos_token
             self._note(f"the tokenizer has no pad token: its end-of-sequence token {tokenizer.eos_token!r} is used")
         self.tokenizer = tokenizer
-        self._end_ids = {tokenizer.eos_token_id, *end_ids}
+        self.end_ids = frozenset({tokenizer.eos_token_id, *end_ids})
 
     @classmethod
     def from_folder(cls, folder: Path) -> Encoder:
@@ -94,7 +95,7 @@ class Encoder:
             prompt, answer = self._with_template(messages, completion)
         else:
             prompt, answer = self._plain(messages, completion)
-        ends = [place for place, token in enumerate(answer) if token in self._end_ids]
+        ends = [place for place, token in enumerate(answer) if token in self.end_ids]
         if ends:
             answer = answer[: ends[0] + 1]  # what a template puts after the end is never generated
         else:

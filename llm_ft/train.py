@@ -6,22 +6,24 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..core.cache import digest, write_atomic
 from ..core.components import Model, Resources
 from ..core.devices import fingerprint
-from ..core.errors import ConfigError, DataError, StageError
+from ..core.errors import DataError, StageError
 from ..core.progress import Reporter
 from ..core.quiet import quiet_libraries
 from .examples import Example
-from .model import add_adapter, compute_dtype, load_base
+from .model import add_adapter, check_device, compute_dtype, load_base, note_base
 from .settings import LoraSettings
 from .tokens import Encoded, Encoder
 
-__all__ = ["HistoryRow", "LoraResult", "LoraSettings", "train_lora"]
+__all__ = ["HistoryRow", "LoraResult", "LoraSettings", "memory_errors", "save_adapter", "train_lora"]
 
 VERSION = 1  # part of the checkpoints' name: raised when the same settings give another adapter
 _LAST_FILE = "trainer_state.json"  # written last: a checkpoint without it was cut off
@@ -105,45 +107,67 @@ def train_lora(
         The result, also in `out_dir/result.json`.
 
     Raises:
-        ConfigError: `target_modules` names layers that the model does not have, or the device is `cuda:1` or higher.
-        DataError: The base model cannot be used, or no example fits `max_length`.
+        ConfigError: `target_modules` names layers that the model does not have, the device is `cuda:1` or higher, or
+            4-bit weights are asked for on a device without them.
+        MissingExtra: 4-bit weights are asked for without bitsandbytes.
+        DataError: The base model cannot be used, there are no train examples, or none fits `max_length`.
         StageError: The loss is not a number, or memory ran out.
     """
-    if resources.device.startswith("cuda:") and resources.device != "cuda:0":
-        number = resources.device.partition(":")[2]
-        raise ConfigError(
-            f"runtime.device: LoRA training takes the first GPU that it sees, not {resources.device}: set the "
-            f"environment variable CUDA_VISIBLE_DEVICES={number} and the device to cuda"
-        )
+    check_device(settings, resources.device)
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    encoder = Encoder.from_folder(Path(base_folder))
+    job = _prepare(Path(base_folder), train_examples, dev_examples, settings, resources)
+    for note in job.notes:
+        reporter.line(f"LoRA: {note}")
+    checkpoints = Path(out_dir) / f"checkpoints-{job.key[:12]}"
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    model = add_adapter(load_base(Path(base_folder), settings, resources.device), settings)
+    trainer = _run(model, job, settings, checkpoints, resources, reporter)
+    adapter = Path(out_dir) / "adapter"
+    save_adapter(trainer.model, adapter, Path(base_folder))
+    result = _result(trainer, adapter, settings, resources, job)
+    write_atomic(Path(out_dir) / "result.json", result.model_dump_json(indent=1).encode())
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    return result
+
+
+@dataclass(frozen=True)
+class _Job:
+    """Examples as tokens, and what was noticed: `key` is of all that determines the adapter."""
+
+    encoder: Encoder
+    train: list[Encoded]
+    dev: list[Encoded]
+    too_long: int
+    notes: tuple[str, ...]
+    key: str
+
+
+def _prepare(
+    base: Path,
+    train_examples: Sequence[Example],
+    dev_examples: Sequence[Example],
+    settings: LoraSettings,
+    resources: Resources,
+) -> _Job:
+    if not train_examples:
+        raise DataError("LoRA: there are no train examples: give the train split questions with answers and evidence")
+    encoder = Encoder.from_folder(base)
     train, train_long = _encode(encoder, train_examples, settings)
     dev, dev_long = _encode(encoder, dev_examples, settings)
     if not train:
         raise DataError(f"LoRA: none of {len(train_examples)} train examples fits max_length {settings.max_length}")
-    model = add_adapter(load_base(Path(base_folder), settings, resources.device), settings)
     key = digest(
         {
             "version": VERSION,
-            "base": fingerprint(Path(base_folder)),
+            "base": fingerprint(base),
             "settings": settings.model_dump(mode="json"),
             "dtype": compute_dtype(settings, resources.device),
             "train": [[row.input_ids, row.labels] for row in train],
             "dev": [[row.input_ids, row.labels] for row in dev],
         }
     )
-    checkpoints = Path(out_dir) / f"checkpoints-{key[:12]}"
-    checkpoints.mkdir(parents=True, exist_ok=True)
     notes = _notes(encoder, train_examples, dev_examples, train_long, dev_long, settings)
-    for note in notes:
-        reporter.line(f"LoRA: {note}")
-    trainer = _run(model, encoder, train, dev, settings, checkpoints, resources, reporter)
-    adapter = Path(out_dir) / "adapter"
-    _save(trainer.model, adapter)
-    result = _result(trainer, adapter, settings, resources, len(train), train_long + dev_long, notes)
-    write_atomic(Path(out_dir) / "result.json", result.model_dump_json(indent=1).encode())
-    shutil.rmtree(checkpoints, ignore_errors=True)
-    return result
+    return _Job(encoder, train, dev, train_long + dev_long, notes, key)
 
 
 def _encode(encoder: Encoder, examples: Sequence[Example], settings: LoraSettings) -> tuple[list[Encoded], int]:
@@ -171,18 +195,9 @@ def _notes(
 
 
 def _run(
-    model: Any,
-    encoder: Encoder,
-    train: Sequence[Encoded],
-    dev: Sequence[Encoded],
-    settings: LoraSettings,
-    checkpoints: Path,
-    resources: Resources,
-    reporter: Reporter,
+    model: Any, job: _Job, settings: LoraSettings, checkpoints: Path, resources: Resources, reporter: Reporter
 ) -> Any:
     """Trains, from the last whole checkpoint where there is one; the trainer's model is then the best one."""
-    import torch
-
     from .trainer import build_trainer
 
     last = _last_checkpoint(checkpoints)
@@ -190,21 +205,40 @@ def _run(
         reporter.line(f"LoRA: training goes on from {last.name}")
     with quiet_libraries():
         trainer = build_trainer(
-            model, encoder.tokenizer, train, dev, settings, checkpoints, resources, last is not None
+            model, job.encoder.tokenizer, job.train, job.dev, settings, checkpoints, resources, last is not None
         )
         steps = trainer.planned_steps()
         with reporter.task("LoRA", steps, "steps") as task:
             trainer.follow(task, reporter, 0.0 if last is None else _seconds(last))
             try:
-                trainer.train(resume_from_checkpoint=None if last is None else str(last))
+                with memory_errors(resources.device):
+                    trainer.train(resume_from_checkpoint=None if last is None else str(last))
             except StageError as error:
                 raise StageError(f"{error} {_kept(checkpoints)}") from None
-            except torch.OutOfMemoryError:
-                raise StageError(
-                    f"LoRA: out of memory on {resources.device}: lower batch_size or max_length, or set "
-                    "gradient_checkpointing. " + _kept(checkpoints)
-                ) from None
     return trainer
+
+
+@contextmanager
+def memory_errors(device: str) -> Iterator[None]:
+    """Turns torch's errors for memory that ran out, on a GPU or a CPU, into a sentence.
+
+    Raises:
+        StageError: In place of them.
+    """
+    import torch
+
+    said = (
+        f"LoRA: out of memory on {device}: lower batch_size or max_length, set gradient_checkpointing, or train on "
+        "4-bit weights (quantize: 4bit)."
+    )
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError):
+        raise StageError(said) from None
+    except RuntimeError as error:  # torch's CPU allocator has no class of its own
+        if "can't allocate memory" not in str(error) and "not enough memory" not in str(error):
+            raise
+        raise StageError(said) from None
 
 
 def _last_checkpoint(folder: Path) -> Path | None:
@@ -231,27 +265,21 @@ def _kept(checkpoints: Path) -> str:
     return f"The last good adapter is in {last}." if last else "No epoch was finished, so no adapter was kept."
 
 
-def _save(model: Any, adapter: Path) -> None:
-    """Writes the adapter so that the folder is there whole or not at all."""
+def save_adapter(model: Any, adapter: Path, base: Path) -> None:
+    """Writes a model's adapter, with a note of its base, so that the folder is there whole or not at all."""
     temporary = adapter.with_name(f".adapter.{uuid.uuid4().hex}.tmp")
     try:
         with quiet_libraries():
-            model.save_pretrained(temporary, save_embedding_layers=False)
+            model.save_pretrained(temporary, save_embedding_layers=False, selected_adapters=["default"])
+        note_base(temporary, base)
         shutil.rmtree(adapter, ignore_errors=True)
         os.replace(temporary, adapter)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _result(
-    trainer: Any,
-    adapter: Path,
-    settings: LoraSettings,
-    resources: Resources,
-    examples: int,
-    too_long: int,
-    notes: tuple[str, ...],
-) -> LoraResult:
+def _result(trainer: Any, adapter: Path, settings: LoraSettings, resources: Resources, job: _Job) -> LoraResult:
+    notes = job.notes
     state = trainer.state
     history = _history(state.log_history)
     with_dev = [row for row in history if row.dev_loss is not None]
@@ -269,8 +297,8 @@ def _result(
         steps=state.global_step,
         stopped_early=state.global_step < state.max_steps,
         seconds=trainer.elapsed(),
-        examples=examples,
-        too_long=too_long,
+        examples=len(job.train),
+        too_long=job.too_long,
         tokens=trainer.tokens_seen(),
         trainable_parameters=trainable,
         total_parameters=total,

@@ -1,17 +1,13 @@
-"""TRL's SFTTrainer, made quiet, watched and cheap on a CPU."""
+"""Makes the trainer: which of our settings is which of TRL's, and the loss of completions alone."""
 
 from __future__ import annotations
 
 import inspect
-import math
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ..core.components import Resources
-from ..core.errors import StageError
-from ..core.progress import Reporter, Task
 from .model import compute_dtype
 from .settings import LoraSettings
 from .tokens import IGNORED, Encoded
@@ -44,13 +40,15 @@ def build_trainer(
     from datasets import Dataset
     from transformers import EarlyStoppingCallback, PrinterCallback
 
+    from ._sft import LoraTrainer
+
     def table(rows: Sequence[Encoded]) -> Any:
         columns = {"input_ids": [row.input_ids for row in rows], "labels": [row.labels for row in rows]}
         return Dataset.from_dict(columns)
 
     args = _arguments(settings, checkpoints, resources, len(train), bool(dev), resumes)
-    callbacks = [EarlyStoppingCallback(settings.patience)] if dev and settings.patience else []
-    trainer = _trainer_class()(
+    callbacks: list[Any] = [EarlyStoppingCallback(settings.patience)] if dev and settings.patience else []
+    trainer = LoraTrainer(
         model=model,
         args=args,
         train_dataset=table(train),
@@ -136,80 +134,3 @@ def completion_loss(model: Any, inputs: Any) -> tuple[Any, int, int]:
     loss = cross_entropy(logits.flatten(0, 1), wanted.flatten(), ignore_index=IGNORED, reduction="sum")
     right = (logits.argmax(-1) == wanted).sum()  # an ignored label equals no token
     return loss, int(right), int((wanted != IGNORED).sum())
-
-
-def _trainer_class() -> type:
-    """The subclass; made on call because TRL takes seconds to import."""
-    import torch
-    from transformers import TrainerCallback
-    from trl.trainer.sft_trainer import SFTTrainer
-
-    class Follower(TrainerCallback):
-        """Counts steps for the reporter."""
-
-        def __init__(self, task: Task, reporter: Reporter) -> None:
-            self.task, self.reporter = task, reporter
-
-        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            self.task.advance(state.global_step - self.task.done)
-
-        def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **_: Any) -> None:
-            loss, accuracy = metrics["eval_loss"], metrics.get("eval_mean_token_accuracy")
-            shown = "" if accuracy is None else f", {accuracy:.1%} of its tokens right"
-            self.reporter.line(f"LoRA: epoch {state.epoch or 0:.0f}: dev loss {loss:.3f}{shown}")
-
-    class LoraTrainer(SFTTrainer):
-        """SFTTrainer without a model card a checkpoint, with a stop at a loss that is no number."""
-
-        started = 0.0
-
-        def planned_steps(self) -> int:
-            """Updates of the weights in all epochs."""
-            batches = len(self.get_train_dataloader())
-            return math.ceil(batches / self.args.gradient_accumulation_steps) * int(self.args.num_train_epochs)
-
-        def follow(self, task: Task, reporter: Reporter, before: float) -> None:
-            """Reports steps to a task and dev losses as lines; `before` is seconds spent in earlier runs."""
-            self.started = time.monotonic() - before
-            self.add_callback(Follower(task, reporter))
-
-        def elapsed(self) -> float:
-            """Seconds of training so far, those before a resume included."""
-            return max((entry.get("elapsed", 0.0) for entry in self.state.log_history), default=0.0)
-
-        def tokens_seen(self) -> int:
-            """Tokens of the train batches so far, padding not counted."""
-            return int(max((entry.get("num_tokens", 0) for entry in self.state.log_history), default=0))
-
-        def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-            logs["elapsed"] = time.monotonic() - self.started
-            super().log(logs, start_time)
-
-        def compute_loss(
-            self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
-        ) -> Any:
-            if return_outputs or self.aux_loss_enabled or self.args.device.type == "cuda":
-                return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-            # off CUDA, TRL's fused head scores every prompt token too: a third of the time for a small model
-            loss, right, count = completion_loss(model, inputs)
-            metrics = self._metrics["train" if model.training else "eval"]
-            metrics["mean_token_accuracy"].append(right / max(count, 1))
-            if model.training:
-                mask = inputs.get("attention_mask")
-                self._total_train_tokens += int(inputs["input_ids"].numel() if mask is None else mask.sum())
-            metrics["num_tokens"] = [self._total_train_tokens]
-            return loss / (max(count, 1) if num_items_in_batch is None else num_items_in_batch)
-
-        def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-            """Nothing: the adapter gets its card at the end."""
-
-        def training_step(self, *args: Any, **kwargs: Any) -> Any:
-            loss = super().training_step(*args, **kwargs)
-            if not torch.isfinite(loss):
-                raise StageError(
-                    f"LoRA: the loss is {loss.item()} at step {self.state.global_step + 1}: lower learning_rate, or "
-                    "set dtype to float32."
-                )
-            return loss
-
-    return LoraTrainer

@@ -1,6 +1,13 @@
-"""What is embedded with a chunk: nothing, its title, its heading path, or the sentences beside it.
+"""What the vector of a chunk knows beside its text.
 
-Only the text that is embedded changes; the chunk, its offsets and what the LLM reads stay the same.
+    none        nothing
+    title       the document's title
+    heading     its heading path
+    neighbours  the sentences beside it
+    llm         a sentence or two that an LLM writes (situate.py)
+    late        all that stands round it: the encoder reads the whole document (late.py)
+
+Only what is embedded changes; the chunk, its offsets and what the LLM reads stay the same.
 """
 
 from __future__ import annotations
@@ -12,14 +19,17 @@ from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 from pydantic import Field
 
 from ..core.components import Resources, Settings, component_section
-from ..core.errors import DataError
+from ..core.errors import ConfigError, DataError
 from ..core.types import Chunk, Document
+from .situate import LLMContextSettings
 
 __all__ = [
     "CONTEXTS",
     "Context",
     "ContextSection",
     "HeadingSettings",
+    "LLMContextSettings",
+    "LateSettings",
     "NeighboursSettings",
     "NoneSettings",
     "TitleSettings",
@@ -87,7 +97,24 @@ class NeighboursSettings(Settings):
         return _Neighbours(self.sentences)
 
 
-CONTEXTS = (NoneSettings, TitleSettings, HeadingSettings, NeighboursSettings)
+class LateSettings(Settings):
+    """Late chunking: the encoder reads whole documents, and a chunk's vector is the mean of its tokens'.
+
+    The text alone is what BM25, the reranker and the finetuning of the embedder see.
+    """
+
+    cost: ClassVar[str] = "one pass over the documents for all chunk sizes; 2 x dimension bytes of disk a token"
+    kind: Literal["late"] = "late"
+    overlap: int = Field(default=64, ge=0)
+    """Tokens that two windows share where a document is longer than the model's `max_length`. More context at the cuts,
+    and the pass takes max_length / (max_length - overlap) times as long."""
+
+    def build(self, resources: Resources) -> Context:
+        """Makes the component: the text is the chunk's own; the vectors are pooled in late.py."""
+        return _Alone()
+
+
+CONTEXTS = (NoneSettings, TitleSettings, HeadingSettings, NeighboursSettings, LLMContextSettings, LateSettings)
 """Settings of the built-in contexts."""
 
 ContextSection = component_section("context", *CONTEXTS)
@@ -139,17 +166,24 @@ def embedding_texts(
 ) -> list[str]:
     """The text to embed for each chunk, in order.
 
+    A context with a method `texts(chunks, documents_by_id)` is shown all chunks at once, others one by one.
+
     Args:
         chunks: Chunks.
         documents_by_id: At least the documents of these chunks.
         settings: A `ContextSection` value.
-        resources: For a component from outside that needs them.
+        resources: For contexts that need them: `llm`, and components from outside.
 
     Raises:
+        ConfigError: The context is `llm`, and there are no resources for its model and cache.
         DataError: A chunk's document is missing.
     """
+    if resources is None and isinstance(settings, LLMContextSettings):
+        raise ConfigError("context 'llm' needs resources: its model and the folder that its contexts are kept in")
     context: Context = settings.build(resources or Resources())
     missing = sorted({chunk.doc_id for chunk in chunks} - documents_by_id.keys())
     if missing:
         raise DataError(f"{len(missing)} documents of the chunks are not in the corpus, the first is {missing[0]}")
+    if hasattr(context, "texts"):
+        return list(context.texts(chunks, documents_by_id))  # type: ignore[attr-defined]
     return [context.text(chunk, documents_by_id[chunk.doc_id]) for chunk in chunks]

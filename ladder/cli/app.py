@@ -10,7 +10,25 @@ from typing import Annotated
 import typer
 
 from ...core.errors import RagladderError, StageError
-from . import ask, check, climb, compare, data, doctor, embed, eval, export, init, judge, llm, report, runs
+from . import (
+    ask,
+    check,
+    climb,
+    compare,
+    components,
+    configs,
+    data,
+    doctor,
+    embed,
+    eval,
+    export,
+    init,
+    judge,
+    llm,
+    report,
+    runs,
+    sweep,
+)
 from .logs import third_party_logs
 
 __all__ = ["app", "main"]
@@ -48,15 +66,18 @@ def _options(
 
 
 # The short help is the line in `ragladder --help`; a command's own docstring would be cut there.
-app.command("init", short_help="Make a folder with the quickstart.")(init.init)
+app.command("init", short_help="Make a folder to start from.")(init.init)
 app.command("check", short_help="Validate everything and print the plan; run nothing.")(check.check)
 app.command("climb", short_help="Climb the ladder, a gate after each rung.")(climb.climb)
+app.command("sweep", short_help="Try many configurations on dev, and rank them.")(sweep.sweep)
 app.command("report", short_help="Write report.html of a run again.")(report.report)
 app.add_typer(runs.app, name="runs")
 app.command("ask", short_help="Ask the pipeline that a run ended with.")(ask.ask)
 app.command("eval", short_help="Score the pipeline of a config on one split.")(eval.evaluate)
 app.command("compare", short_help="Compare two runs, question by question.")(compare.compare)
 app.command("export", short_help="Write a run's pipeline as a folder that loads.")(export.export)
+app.command("components", short_help="List what can stand in a config, with settings and cost.")(components.components)
+app.add_typer(configs.app, name="configs")
 app.command("doctor", short_help="Show what is installed and reachable.")(doctor.doctor)
 app.add_typer(data.app, name="data")
 app.add_typer(judge.app, name="judge")

@@ -20,6 +20,7 @@ def climb(
     from ..climb import prepare
     from ..plan import describe
     from ..report import build_report
+    from ..track import track_run
 
     reporter = Reporter(quiet=quiet or json, verbose=verbose)
     ready = prepare(config, set_ or (), reporter)
@@ -28,6 +29,7 @@ def climb(
     record = ready.run()
     folder = ready.bench.resources.cache_dir / "runs" / record.run_id
     page = build_report(folder)
+    logged = track_run(ready.config.runtime.track, ready.config.runtime.track_project, folder)
     if json:
         print(record.model_dump_json(indent=1))
         return
@@ -37,6 +39,8 @@ def climb(
 
     ladder_table(record, Console())
     print(f"\nrun:    {_short(folder)}\nreport: {_short(page)}")
+    for line in logged:
+        print(f"logged: {line}")
     where = cache_dir_option(Path(_short(folder.parent.parent)))
     print(f'next:   ragladder ask {record.run_id} "your question"{where}')
     print(f"        ragladder export {record.run_id} FOLDER{where}")

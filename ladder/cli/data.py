@@ -1,4 +1,4 @@
-"""`ragladder data`: imports, checks and splits questions."""
+"""`ragladder data`: imports, writes, checks and splits questions."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from .data_synth import synth
 from .options import Json, Overrides
 
 if TYPE_CHECKING:
     from ...core.types import Document, Question
     from ...eval.audit import AuditReport
+    from ...eval.closed_book import ClosedBook
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Import questions and documents, audit them, split them.", no_args_is_help=True)
+app = typer.Typer(help="Import questions, write synthetic ones, audit them, split them.", no_args_is_help=True)
+app.command("synth")(synth)
 
 Format = Literal["native", "csv", "beir", "squad", "chroma", "ragas", "huggingface"]
 Questions = Annotated[Path, typer.Argument(help="A .jsonl file of questions, or a folder of them.", show_default=False)]
@@ -70,6 +73,9 @@ def audit(
     cache_dir: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path(".ragladder"),
     sd: Annotated[float, typer.Option(help="Assumed standard deviation of the difference a question.")] = 0.3,
     near: Annotated[float, typer.Option(help="Similarity, 0 to 100, of near-duplicates.")] = 92.0,
+    closed_book: Annotated[
+        bool, typer.Option("--closed-book", help="Ask the config's LLM each question without documents: one call each.")
+    ] = False,
     set_: Overrides = None,
     json: Json = False,
 ) -> None:
@@ -84,12 +90,15 @@ def audit(
         if documents is not None:
             raise ConfigError("--documents: the config names the documents; leave it out")
         questions, parsed = _of_config(source, set_ or ())
+        known = _known(source, set_ or (), questions) if closed_book else None
     else:
+        if closed_book:
+            raise ConfigError("--closed-book: needs a config, for its LLM; name one instead of the questions")
         if set_:
             raise ConfigError("--set: overrides a config's keys, but questions were given")
         questions = load_questions(source)
-        parsed = _parsed(documents) if documents is not None else None
-    report = audit_questions(questions, parsed, settings, _measured_sd(run, cache_dir) if run else None)
+        parsed, known = _parsed(documents) if documents is not None else None, None
+    report = audit_questions(questions, parsed, settings, _measured_sd(run, cache_dir) if run else None, known)
     if json:
         print(report.model_dump_json(indent=1))
     else:
@@ -168,6 +177,17 @@ def _of_config(path: Path, overrides: Any) -> tuple[tuple[Question, ...], list[D
     questions = load_questions(config.resources(base).path(config.data.questions))
     bench = Workbench(config, base, questions, Reporter(quiet=True))
     return questions, list(bench.get(bench.documents_stage(config.pipeline)).documents)
+
+
+def _known(path: Path, overrides: Any, questions: tuple[Question, ...]) -> ClosedBook:
+    """What the config's LLM answers without documents."""
+    from ...eval.closed_book import closed_book
+    from ..config import load_experiment
+    from ..synth import build_asker
+
+    config = load_experiment(path, overrides)
+    asker = build_asker(config, config.resources(path.absolute().parent), config.synth)
+    return closed_book(questions, asker, config.synth.filters.agreement)
 
 
 def _measured_sd(run: str, cache_dir: Path) -> float:

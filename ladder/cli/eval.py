@@ -33,6 +33,11 @@ def evaluate(
         shown = "no value" if score.mean is None else f"{score.mean:8.4f}"
         interval = "" if score.low is None or score.high is None else f"  [{score.low:.4f}, {score.high:.4f}]"
         print(f"  {metric:{width}}  {shown}{interval}  {score.n_ok}/{score.n}")
+    for metric, missing in result.missing.items():
+        shown = ", ".join(f"{count} {status}" for status, count in missing.statuses.items())
+        print(f"  without a score: {metric}: {shown}; the first: {missing.reason}")
+    if result.missing:
+        print("  the same command asks again for what an endpoint did not answer")
     if result.published:
         from ..published import published_lines
 

@@ -67,11 +67,21 @@ def calibrate(
         embedder, embedded_by = _embedder(experiment, resources, Reporter(quiet=quiet or json))
     earlier = _earlier(baseline) if baseline is not None else None
     if earlier is not None:  # before the judge is asked, which costs
-        here = scored or library.judge_identity(chosen, experiment.score.judge, resources, embedded_by)
+        own = experiment.score.custom
+        here = scored or library.judge_identity(chosen, experiment.score.judge, resources, embedded_by, own)
         library.require_same_judge(earlier.judge, here)
     # The probes look at no question that the gate does.
     seen = [question for question in questions if question.split != "test"]
-    found = library.calibrate(rows, settings, seen, experiment.score.judge, resources, embedder, embedded_by)
+    found = library.calibrate(
+        rows,
+        settings,
+        seen,
+        experiment.score.judge,
+        resources,
+        embedder,
+        embedded_by,
+        custom=experiment.score.custom,
+    )
     print(found.model_dump_json(indent=1) if json else "\n".join(_lines(found, earlier)))
     if not found.sound:
         raise typer.Exit(3)

@@ -1,26 +1,48 @@
-"""`ragladder llm`: the LoRA examples of the LLM rung with their checks, and its training alone."""
+"""`ragladder llm`: the LLM rung by parts: prompts, data, training, learning curve, export."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from .options import Config, Json, Overrides, Quiet, Verbose, command
 
 if TYPE_CHECKING:
-    from ..finetune import LLMData, LLMTraining
+    from ...core.progress import Reporter
+    from ...llm_ft.export import ExportFormat
+    from ..finetune_llm import CurveReport, LLMData, LLMTraining, PromptReport
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Check the training data of the LLM, and finetune it by itself (LoRA).", no_args_is_help=True)
+app = typer.Typer(
+    help="Try prompts, check the training data of the LLM, finetune it (LoRA), and export it.", no_args_is_help=True
+)
+
+
+@app.command("prompts")
+def prompts(
+    config: Config, set_: Overrides = None, json: Json = False, quiet: Quiet = False, verbose: Verbose = False
+) -> None:
+    """Try the prompts of rungs.llm.prompts on dev, and list what the best one still answers wrongly."""
+    from ..finetune_llm import llm_prompts
+
+    report = llm_prompts(config, set_ or (), _reporter(quiet or json, verbose))
+    if json:
+        print(report.model_dump_json(indent=1))
+        return
+    _print_prompts(report)
+    print(f"next: {command('llm data', config, set_)}")
 
 
 @app.command("data")
 def data(
     config: Config,
     show: Annotated[int, typer.Option(min=0, help="Examples to print whole, evenly spread over all.")] = 5,
+    page: Annotated[
+        Path | None, typer.Option(help="File for a page of the checks and the samples, to read and to share.")
+    ] = None,
     estimate: Annotated[
         bool, typer.Option("--estimate", help="Estimate time and memory, from a few training steps that are made.")
     ] = False,
@@ -32,19 +54,23 @@ def data(
 ) -> None:
     """Build the LoRA examples through the config's retriever and check them. Exit code 3: not fit to train on."""
     from ...core.errors import ConfigError
-    from ...core.progress import Reporter
     from ...llm_ft.estimate import EstimateSettings
-    from ..finetune import llm_data
+    from ..finetune_llm import llm_data
 
     if price and not estimate:
         raise ConfigError("--price: is for --estimate; add it, or leave the price out")
     wanted = EstimateSettings(price_per_hour=price) if estimate else None
-    result = llm_data(config, set_ or (), show, wanted, Reporter(quiet=quiet or json, verbose=verbose))
+    result = llm_data(config, set_ or (), show, wanted, _reporter(quiet or json, verbose))
     errors = len(result.report.errors)
+    if page is not None:
+        from ...core.cache import write_atomic
+
+        lines = ["# Training data", "", *_samples(result), *_findings(result, estimate, price)]
+        write_atomic(page, ("\n".join(lines) + "\n").encode())
     if json:
         print(result.model_dump_json(indent=1))
     else:
-        _print_data(result, estimate, price)
+        print("\n".join([*_samples(result), *_findings(result, estimate, price)]))
         print(f"unfit: mend the {errors} errors above" if errors else f"next: {command('llm train', config, set_)}")
     if errors:
         raise typer.Exit(3)
@@ -63,56 +89,129 @@ def train(
     verbose: Verbose = False,
 ) -> None:
     """Train a LoRA adapter on the config's pipeline; nothing is adopted. Killed, it goes on where it was."""
-    from ...core.progress import Reporter
-    from ..finetune import llm_train
+    from ..finetune_llm import llm_train
 
-    result = llm_train(config, set_ or (), out, Reporter(quiet=quiet or json, verbose=verbose))
+    result = llm_train(config, set_ or (), out, _reporter(quiet or json, verbose))
     if json:
         print(result.model_dump_json(indent=1))
         return
     _print_training(result)
     if result.improved:
-        print(f"next: {command('eval', config, [*(set_ or ()), f'pipeline.generate.llm.adapter={result.adapter}'])}")
+        used = [*(set_ or ()), f"pipeline.generate.llm.adapter={result.adapter}", *_prompt_changes(result)]
+        print(f"next: {command('eval', config, used)}")
     else:
         print(f"next: {command('llm data', config, set_)}")
 
 
-def _print_data(result: LLMData, estimate: bool, price: float) -> None:
-    report = result.report
+@app.command("curve")
+def curve(
+    config: Config, set_: Overrides = None, json: Json = False, quiet: Quiet = False, verbose: Verbose = False
+) -> None:
+    """Train on a quarter, half and all of the train questions, and predict what doubling them would bring."""
+    from ..finetune_llm import llm_curve
+
+    report = llm_curve(config, set_ or (), _reporter(quiet or json, verbose))
+    if json:
+        print(report.model_dump_json(indent=1))
+        return
+    _print_curve(report)
+    print(f"next: {command('llm train', config, set_)}")
+
+
+@app.command("export")
+def export(
+    config: Config,
+    folder: Annotated[Path, typer.Argument(help="A new folder.", show_default=False)],
+    adapter: Annotated[
+        Path | None, typer.Option(help="The adapter. Default: the config's own.", show_default=False)
+    ] = None,
+    formats: Annotated[str, typer.Option(help="Servers, separated by commas.")] = "vllm,ollama,transformers",
+    name: Annotated[str, typer.Option(help="Name of the served model.")] = "ragladder",
+    base: Annotated[str, typer.Option(help="Name of the base in commands, for instance on the hub.")] = "",
+    set_: Overrides = None,
+    json: Json = False,
+) -> None:
+    """Write an adapter for vLLM, Ollama and transformers, alone and merged, with the command for each."""
+    from ...core.errors import ConfigError
+    from ...llm_ft.export import EXPORT_FORMATS
+    from ..finetune_llm import llm_export
+
+    wanted = [one.strip() for one in formats.split(",") if one.strip()]
+    unknown = [one for one in wanted if one not in EXPORT_FORMATS]
+    if unknown or not wanted:
+        raise ConfigError(f"--formats: '{', '.join(unknown)}' is not known; choose from {', '.join(EXPORT_FORMATS)}")
+    chosen = cast("list[ExportFormat]", wanted)
+    result = llm_export(config, set_ or (), folder, adapter, chosen, name, base)
+    if json:
+        print(result.model_dump_json(indent=1))
+        return
+    print(f"exported to {result.folder}")
+    for note in result.notes:
+        print(f"note: {note}")
+    for server, line in result.commands.items():
+        print(f"{server}:\n  " + line.replace("\n", "\n  "))
+    print(f"next: cd {folder}, and one of the commands above")
+
+
+def _reporter(quiet: bool, verbose: bool) -> Reporter:
+    from ...core.progress import Reporter
+
+    return Reporter(quiet=quiet, verbose=verbose)
+
+
+def _print_prompts(report: PromptReport) -> None:
+    how = ", ".join(f"{key} = {value}" for key, value in report.changes.items()) or "the config's own"
+    print(f"best of {report.tried} prompts tried and the config's: {how}")
+    print(f"{report.metric} on dev: {_mean(report.estimate.mean)}")
+    if report.reference is not None:
+        print(f"the reference LLM with the same prompt: {_mean(report.reference.mean)}")
+    print(f"edge cases left for training: {len(report.edge_cases)} of {report.estimate.n} dev questions")
+    for question in report.edge_cases:
+        print(f"  {question}")
+
+
+def _samples(result: LLMData) -> list[str]:
+    lines = []
     for sample in result.samples:
-        print(f"--- {sample.question_id} ({sample.kind})")
-        for role, text in sample.messages:
-            print(f"[{role}]\n{text}")
-        print(f"[assistant, to be learnt]\n{sample.completion}\n")
+        lines.append(f"--- {sample.question_id} ({sample.kind})")
+        lines += [f"[{role}]\n{text}" for role, text in sample.messages]
+        lines.append(f"[assistant, to be learnt]\n{sample.completion}\n")
+    return lines
+
+
+def _findings(result: LLMData, estimate: bool, price: float) -> list[str]:
+    report = result.report
     kinds = ", ".join(f"{count} {kind}" for kind, count in report.kinds.items())
-    print(f"{report.examples} examples of {report.questions} train questions ({kinds}); {result.dev_examples} of dev")
+    examples = f"{report.examples} examples of {report.questions} train questions ({kinds})"
+    lines = [f"{examples}; {result.dev_examples} of dev"]
     noticed = {
         "train questions whose evidence retrieval missed: it was put into their prompts": result.inserted,
         "train questions that no chunk answers: left out": result.without_oracle,
         "examples from which distractors were taken so that they fit": result.trimmed,
+        "edge cases among the train questions, which have further examples": result.edge_cases,
     }
-    for text, count in noticed.items():
-        if count:
-            print(f"note: {count} {text}")
+    lines += [f"note: {count} {text}" for text, count in noticed.items() if count]
+    if result.teacher:
+        lines.append(f"note: {result.teacher}")
     if report.tokens is not None:
         tokens = report.tokens
-        print(
+        lines.append(
             f"tokens an example: {tokens.median} in the middle, {tokens.p95} at 95%, {tokens.longest} at most; window "
             f"{tokens.window}; longest completion {tokens.longest_completion}; {tokens.total} an epoch"
         )
     for finding in report.findings:
-        print(f"{finding.severity:7}  {finding.check}: {finding.message}")
-        for example in finding.samples:
-            print(f"           {example}")
+        lines.append(f"{finding.severity:7}  {finding.check}: {finding.message}")
+        lines += [f"           {example}" for example in finding.samples]
     if result.estimate is not None:
         cost = result.estimate
         money = f", {cost.money:.2f} at {price:g} an hour" if price else ""
-        print(
+        lines.append(
             f"estimate: {_duration(cost.seconds)} for {cost.steps} steps ({cost.examples_per_second:.3g} examples/s), "
             f"{cost.peak_memory / 2**30:.1f} GiB, {cost.trainable_parameters:,} parameters trained{money}"
         )
     elif estimate:
-        print("estimate: not made, as this data cannot be trained on")
+        lines.append("estimate: not made, as this data cannot be trained on")
+    return lines
 
 
 def _print_training(result: LLMTraining) -> None:
@@ -128,9 +227,32 @@ def _print_training(result: LLMTraining) -> None:
         f"the adapter is that of step {training['best_step']}; {training['trainable_parameters']:,} of "
         f"{training['total_parameters']:,} parameters, {training['dtype']}"
     )
+    if result.searched > 1:
+        print(f"the best of {result.searched} trainings by dev loss")
     for note in training["notes"]:
         print(f"note: {note}")
     print(f"adapter: {result.adapter}")
+
+
+def _prompt_changes(result: LLMTraining) -> list[str]:
+    """Overrides that ask with the prompt that was trained."""
+    import json
+
+    return [f"{key}={json.dumps(value)}" for key, value in result.prompt_changes.items()]
+
+
+def _print_curve(report: CurveReport) -> None:
+    for point in report.points:
+        loss = "" if point["dev_loss"] is None else f", dev loss {point['dev_loss']:.4f}"
+        print(
+            f"{point['share']:5.0%}  {point['questions']} questions, {point['examples']} examples: {report.metric} "
+            f"{_mean(point[report.metric])}{loss}"
+        )
+    print(f"{report.advice.replace('_', ' ')}: {report.reason}")
+
+
+def _mean(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.4f}"
 
 
 def _duration(seconds: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Literal
 
 import typer
 
@@ -53,3 +54,18 @@ def show(run: RunName = "latest", cache_dir: CacheDir = Path(".ragladder"), json
     ladder_table(record, Console())
     print(f"\nrun:    {folder}\nreport: {folder / 'report.html'}")
     print(f'next:   ragladder ask {record.run_id} "your question"' + cache_dir_option(cache_dir))
+
+
+@app.command("track")
+def track(
+    run: RunName = "latest",
+    to: Annotated[Literal["mlflow", "wandb"], typer.Option(help="Which tracker.")] = "mlflow",
+    project: Annotated[str, typer.Option(help="MLflow's experiment, W&B's project.")] = "ragladder",
+    cache_dir: CacheDir = Path(".ragladder"),
+) -> None:
+    """Log a finished run to a tracker, set by its own environment variables."""
+    from ..runs import find_run
+    from ..track import track_run
+
+    for line in track_run([to], project, find_run(run, cache_dir)):
+        print(f"logged: {line}")

@@ -1,10 +1,10 @@
-"""Rung 2: contrastive finetuning of the embedding model on the train questions and their gold spans."""
+"""Rung 2: a query adapter, then contrastive finetuning, on the train questions and their gold spans."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,20 +15,38 @@ from ...core.cache import digest
 from ...core.errors import ConfigError, DataError
 from ...core.memory import release_memory
 from ...core.store import Stage
-from ...core.types import Chunk, Question
-from ...embeddings.encode import SentenceTransformerSettings, model_folder
+from ...core.types import Chunk
+from ...embeddings.adapter import RESULT as ADAPTER_RESULT
+from ...embeddings.adapter import AdapterResult, QueryAdapterSettings, train_query_adapter
+from ...embeddings.encode import SentenceTransformerSettings, StaticSettings
 from ...embeddings.mine import MiningCorpus, mining_corpus
 from ...embeddings.pairs import PairSet, training_pairs
-from ...embeddings.train import Encode, train_embedder
-from ...eval.retrieval import COVER, retrieval_scores
-from ...rag.context import embedding_texts
-from ...rag.index import top_k
-from ...rag.retrieve import align, document_codes, fuse, to_hits
+from ...embeddings.train import GeneralCheck, TrainResult, train_embedder
+from ...eval.retrieval import COVER
+from ...eval.statistics import paired_comparison
 from ..config import EmbeddingRungSettings, PipelineConfig, with_changes
+from ..general import general_set
+from ..pair_sources import add_sources
 from ..workbench import Workbench
 from .base import Proposal, RungContext
+from .dev_scorer import DevScorer
 
-__all__ = ["EmbeddingData", "embedding_data", "embedding_stage", "mining_candidates", "propose_embedding"]
+__all__ = [
+    "EmbeddingData",
+    "adapter_stage",
+    "check_trainable",
+    "embedding_data",
+    "embedding_stage",
+    "mining_candidates",
+    "propose_embedding",
+    "trainable",
+    "trained_adapter",
+    "with_model",
+]
+
+
+# What does not change a trained model, or is in the stage's key by its content.
+_NOT_IN_KEY: Any = {"adapter": True, "pairs": True, "search": True, "general": {"path"}, "train": {"report_to"}}
 
 
 @dataclass(frozen=True)
@@ -49,97 +67,154 @@ class EmbeddingData:
 
 
 def propose_embedding(context: RungContext, settings: EmbeddingRungSettings) -> Proposal:
-    """Trains, and proposes the trained model where it beats the base on dev.
+    """Trains a query adapter, then the model, and proposes what is best on dev, where it beats the base.
+
+    Each is compared as it would be used: searching the whole corpus, with the fusion weight that suits it.
 
     Args:
-        context: The incumbent, whose embedder must be a sentence transformer.
+        context: The incumbent.
         settings: Metric and training.
 
     Raises:
-        ConfigError: The incumbent's embedder cannot be finetuned, or it does not search vectors.
+        ConfigError: Nothing of what is asked for can be trained for the incumbent's embedder.
         DataError: The train questions give no pairs.
     """
     bench, incumbent = context.bench, context.incumbent
-    _check_embedder(incumbent)
     if incumbent.retrieve.mode == "bm25":
         return Proposal(
             None, settings.metric, "the incumbent searches words only (retrieve.mode bm25), so vectors change nothing"
         )
-    data = embedding_data(bench, incumbent)
+    trains = settings.train is not None and trainable(incumbent)
+    if not trains and settings.adapter is None:
+        check_trainable(incumbent)
+    data = embedding_data(bench, incumbent, settings)
     context.note(f"  {data.pairs.summary()}")
     context.check_budget()
-    stage = embedding_stage(bench, incumbent, settings, data)
-    result = bench.get(stage)
-    model = str(bench.store.folder(stage) / "model")
-    details = {
-        "model": model,
-        "pair_counts": dict(data.pairs.counts),
-        **{k: v for k, v in result.items() if k != "folder"},
-    }
-    if result["alpha"] == 0:
-        return Proposal(
-            None,
-            settings.metric,
-            f"no trained model beats the base on dev ({settings.metric} {result['base_score']:.4f})",
-            details=details,
-        )
-    candidate, weights = _reweighed(bench, with_changes(incumbent, {"embed.model": model}), settings)
+    details: dict[str, Any] = {"pair_counts": dict(data.pairs.counts)}
+    options: list[tuple[PipelineConfig, str]] = []
+    base_score = None
+    if settings.adapter is not None:
+        folder, result = trained_adapter(bench, incumbent, settings, data)
+        base_score = result.base_score
+        details["query_adapter"] = {"folder": str(folder), **result.model_dump(mode="json", exclude={"tried"})}
+        context.note(f"  query adapter: dev {settings.metric} {result.base_score:.4f} -> {result.best_score:.4f}")
+        if result.improved:
+            how = f"a query adapter (learning rate {result.learning_rate:g}, epoch {result.best_epoch}), best on dev"
+            options.append((with_changes(incumbent, {"query_adapter": str(folder)}), how))
+        context.check_budget()
+    if trains:
+        stage = embedding_stage(bench, incumbent, settings, data)
+        result = bench.get(stage)
+        model = str(bench.store.folder(stage) / "model")
+        base_score = result["base_score"]
+        # Two climbs of one config give one record, so no memory.
+        details |= {"model": model, **{k: v for k, v in result.items() if k not in ("folder", "peak_memory_mb")}}
+        if result["alpha"] > 0:
+            how = f"the mixture with {result['alpha']:g} of the weights of epoch {result['best_epoch']}, best on dev"
+            options.append((with_model(incumbent, model), how))
+    elif settings.train is not None:
+        details["note"] = f"the embedder '{incumbent.embed.kind}' cannot be trained here, only its query adapter"
+        context.note(f"  {details['note']}")
+    if not options:
+        reason = f"no trained model beats the base on dev ({settings.metric} {base_score:.4f})"
+        return Proposal(None, settings.metric, reason, details=details)
+    ready = [(*_reweighed(bench, option, settings), how) for option, how in options]
+    if len(ready) > 1:
+        shown = [f"{how.split(' (')[0]} {value:.4f}" for _, value, _, how in ready]
+        context.note(f"  dev {settings.metric} over the whole corpus: {', '.join(shown)}")
+    # Of equals the adapter, which stands first: it needs no new index.
+    candidate, _, weights, how = max(ready, key=lambda option: option[1])
     if weights:
         details["fusion_weights"] = weights
-    how = f"the mixture with {result['alpha']:g} of the weights of epoch {result['best_epoch']}, best on dev"
     return Proposal(candidate, settings.metric, how, details=details)
+
+
+def with_model(pipeline: PipelineConfig, model: str) -> PipelineConfig:
+    """The pipeline with a trained model in place of its embedder; an adapter of the old one is dropped.
+
+    Args:
+        pipeline: Its embedder was trained.
+        model: Folder of the model.
+    """
+    changes: dict[str, Any] = {"embed.model": model}
+    if not isinstance(pipeline.embed, SentenceTransformerSettings):
+        changes = {"embed": {"kind": "sentence_transformer", "model": model}}
+    if pipeline.query_adapter is not None:
+        changes["query_adapter"] = None
+    return with_changes(pipeline, changes)
 
 
 def _reweighed(
     bench: Workbench, pipeline: PipelineConfig, settings: EmbeddingRungSettings
-) -> tuple[PipelineConfig, dict[str, float]]:
-    """The pipeline with the fusion weight that is best on dev: a better embedder deserves another share.
+) -> tuple[PipelineConfig, float, dict[str, float]]:
+    """The pipeline with the fusion weight that is best on dev, its dev score, and the score of each weight tried.
 
-    Costs one search; ties go to the present weight.
+    A better embedder deserves another share. Costs one search; ties go to the present weight.
     """
     retrieve = pipeline.retrieve
-    if retrieve.mode != "hybrid" or retrieve.fusion != "weighted":
-        return pipeline, {}
+    weighted = retrieve.mode == "hybrid" and retrieve.fusion == "weighted"
     questions = bench.split("dev")
     best, best_value, tried = pipeline, -1.0, {}
-    for weight in dict.fromkeys((retrieve.weight, *settings.fusion_weights)):
-        candidate = with_changes(pipeline, {"retrieve.weight": weight})
+    for weight in dict.fromkeys((retrieve.weight, *settings.fusion_weights)) if weighted else (None,):
+        candidate = pipeline if weight is None else with_changes(pipeline, {"retrieve.weight": weight})
         scores = bench.retrieval_scores(candidate, questions, bench.retrieve(candidate, questions))
         values = [s.value for s in scores if s.metric == settings.metric and s.value is not None]
-        tried[f"{weight:g}"] = round(float(np.mean(values)), 4)
-        if tried[f"{weight:g}"] > best_value:
-            best, best_value = candidate, tried[f"{weight:g}"]
-    return best, tried
+        value = round(float(np.mean(values)), 4) if values else -1.0
+        if weight is not None:
+            tried[f"{weight:g}"] = value
+        if value > best_value:
+            best, best_value = candidate, value
+    return best, best_value, tried
 
 
-def _check_embedder(pipeline: PipelineConfig) -> None:
-    embed = pipeline.embed
-    if not isinstance(embed, SentenceTransformerSettings):
+def trainable(pipeline: PipelineConfig) -> bool:
+    """Whether the embedder's own weights can be trained here."""
+    return isinstance(pipeline.embed, SentenceTransformerSettings | StaticSettings)
+
+
+def check_trainable(pipeline: PipelineConfig) -> None:
+    """Stops where the embedder's own weights cannot be trained here.
+
+    Raises:
+        ConfigError: They cannot.
+    """
+    if not trainable(pipeline):
         raise ConfigError(
-            f"rungs.embedding finetunes a sentence_transformer, but the pipeline's embedder is "
-            f"'{embed.kind}'; leave the rung out"
+            f"rungs.embedding finetunes a sentence_transformer or a static model, but the pipeline's embedder is "
+            f"'{pipeline.embed.kind}'; set rungs.embedding.adapter, which suits any embedder, or leave the rung out"
         )
 
 
-def embedding_data(bench: Workbench, pipeline: PipelineConfig) -> EmbeddingData:
+def embedding_data(
+    bench: Workbench, pipeline: PipelineConfig, settings: EmbeddingRungSettings | None = None
+) -> EmbeddingData:
     """Makes the training pairs of a pipeline, in its chunks and with its embedding texts.
 
     Args:
         bench: Questions and stages.
-        pipeline: Whose embedder, a sentence transformer, is to be trained.
+        pipeline: Whose embedder is to be trained.
+        settings: With the files that give further pairs; the config's rung where not given.
 
     Raises:
-        ConfigError: The embedder cannot be finetuned.
-        DataError: The train questions give no pairs.
+        DataError: There are no pairs.
     """
-    _check_embedder(pipeline)
+    rung = settings or bench.config.rungs.embedding
+    sources = rung.pairs if rung else ()
     chunks = bench.get(bench.chunks_stage(pipeline))
-    documents = {document.id: document for document in bench.get(bench.documents_stage(pipeline)).documents}
     spans = bench.get(bench.gold_stage(pipeline))
     gold = {question: [(s.doc_id, s.start, s.end) for s in found] for question, found in spans.items()}
-    texts = embedding_texts(chunks, documents, pipeline.context)
-    held_out = [*bench.split("dev"), *bench.split("test")]
-    pairs = training_pairs(bench.split("train"), chunks, texts, gold, COVER, held_out)
+    texts = bench.embedding_texts(pipeline)
+    held_out = [*bench.split("dev"), *(q for q in bench.questions if q.split == "test")]
+    asked = [q for q in bench.questions if q.split == "train"] if sources else bench.split("train")
+    pairs = training_pairs(asked, chunks, texts, gold, COVER, held_out, allow_empty=bool(sources))
+    if sources:
+        corpus = mining_corpus(chunks, texts, {q.id: gold.get(q.id, ()) for q in held_out})
+        answers = {text for touching in corpus.forbidden.values() for text in touching}
+        # A file may hold the passage without the context that is embedded with it.
+        plain = {chunk.text for chunk, text in zip(chunks, texts, strict=True) if text in answers}
+        by_id = {chunk.id: text for chunk, text in zip(chunks, texts, strict=True)}
+        places = [(bench.resources.path(source.path), source) for source in sources]
+        pairs = add_sources(pairs, places, by_id, [q.text for q in held_out], answers | plain)
     return EmbeddingData(chunks, texts, gold, pairs)
 
 
@@ -160,96 +235,138 @@ def mining_candidates(bench: Workbench, data: EmbeddingData) -> MiningCorpus:
     return mining_corpus([data.chunks[p] for p in kept], [data.texts[p] for p in kept], data.gold)
 
 
-def _dev_evaluator(
-    bench: Workbench, pipeline: PipelineConfig, settings: EmbeddingRungSettings, chunks: list[Chunk], texts: list[str]
-) -> Callable[[Encode], float]:
-    """Scores an encoder on dev as the pipeline would use it, over a pool of chunks (the same for every model).
-
-    The pool holds what the incumbent fetches for the dev questions and the chunks with their evidence: an epoch is
-    scored without encoding the whole corpus.
-    """
-    questions = bench.split("dev")
-    gold = bench.get(bench.gold_stage(pipeline))
-    pool = _pool(bench, pipeline, questions, chunks, settings.dev_candidates)
-    members = [chunks[position] for position in pool]
-    retrieve = pipeline.retrieve.model_copy(update={"fetch_k": min(pipeline.retrieve.fetch_k, len(members))})
-    words = None
-    if retrieve.mode == "hybrid":
-        words = pipeline.bm25.build([texts[p] for p in pool]).search([q.text for q in questions], retrieve.fetch_k)
-
-    def evaluate(encode: Encode) -> float:
-        vectors = encode([texts[position] for position in pool], "document")
-        dense = top_k(encode([q.text for q in questions], "query") @ np.asarray(vectors).T, retrieve.fetch_k)
-        fused = fuse(align(dense, words), retrieve, document_codes(members), limit=retrieve.fetch_k)
-        hits = [[hit.chunk for hit in row] for row in to_hits(*fused, members)]
-        scores = retrieval_scores(questions, hits, gold, bench.config.score.ks, budgets=bench.config.score.budgets)
-        values = [s.value for s in scores if s.metric == settings.metric and s.value is not None]
-        return float(np.mean(values))
-
-    return evaluate
-
-
-def _pool(
-    bench: Workbench, pipeline: PipelineConfig, questions: Sequence[Question], chunks: list[Chunk], each: int
-) -> list[int]:
-    place = {chunk.id: position for position, chunk in enumerate(chunks)}
-    hits = bench.retrieve(pipeline, questions)
-    # A stretch that is read in place of its chunks is no chunk itself; its evidence comes in below.
-    pool = {place[hit.chunk.id] for row in hits.candidates for hit in row[:each] if hit.chunk.id in place}
-    spans = [s for q in questions for s in bench.get(bench.gold_stage(pipeline))[q.id] if s.found]
-    wanted = {span.doc_id for span in spans}
-    for position, chunk in enumerate(chunks):
-        if chunk.doc_id in wanted and any(
-            s.doc_id == chunk.doc_id and min(s.end, chunk.end) > max(s.start, chunk.start) for s in spans
-        ):
-            pool.add(position)
-    return sorted(pool)
+def dev_identity(bench: Workbench) -> str:
+    """Digest of the dev questions and their evidence, which choose among trained models."""
+    return digest([[q.id, q.text, [e.text for e in q.evidence]] for q in bench.split("dev")])
 
 
 def embedding_stage(
-    bench: Workbench, pipeline: PipelineConfig, settings: EmbeddingRungSettings, data: EmbeddingData
+    bench: Workbench,
+    pipeline: PipelineConfig,
+    settings: EmbeddingRungSettings,
+    data: EmbeddingData,
+    on_epoch: Callable[[int, float], None] | None = None,
 ) -> Stage[dict[str, Any]]:
     """The training as a stage: its folder gets `model/`, its result is the `TrainResult` as JSON values.
+
+    Beside the model lies `dev_values.json` with the dev score of each question before and after.
 
     Args:
         bench: Questions and stages.
         pipeline: Whose embedder is trained, and how dev is searched with it.
         settings: Metric and training.
         data: From `embedding_data` of the same pipeline.
+        on_epoch: Told of each epoch and its dev score; what it raises ends the training.
 
     Raises:
-        DataError: Hard negatives are asked for, and there are no documents to mine them from.
+        ConfigError: The embedder cannot be trained, or the rung trains the query adapter alone.
+        DataError: Hard negatives are asked for, and there are no documents to mine them from; or the general set
+            cannot be read.
     """
-    pairs, mining = data.pairs, mining_candidates(bench, data) if settings.train.hard_negatives else None
-    evaluator = _dev_evaluator(bench, pipeline, settings, data.chunks, data.texts)
+    check_trainable(pipeline)
+    if settings.train is None:
+        raise ConfigError("rungs.embedding.train is null, so that the query adapter alone is trained")
+    train = settings.train
+    pairs, mining = data.pairs, mining_candidates(bench, data) if train.hard_negatives else None
+    general = settings.general and general_set(settings.general, bench.resources)
     params = {
         "base": pipeline.embed.identity(bench.resources),
-        "settings": settings.model_dump(mode="json"),
-        "pairs": digest([[pair.query, pair.positive] for pair in pairs]),
+        "settings": settings.model_dump(mode="json", exclude=_NOT_IN_KEY),
+        "pairs": digest([[pair.query, pair.positive, *pair.negatives, list(pair.scores)] for pair in pairs]),
         "mining": digest(list(mining.texts)) if mining else None,
-        "dev": digest([[q.id, q.text, [e.text for e in q.evidence]] for q in bench.split("dev")]),
+        "dev": dev_identity(bench),
         "pipeline": digest(pipeline.model_dump(mode="json", exclude={"generate", "embed"})),
         # bf16 on a GPU and on a CPU are not the same training.
         "device": bench.resources.device.split(":")[0],
     }
+    if general:
+        params["general"] = digest([list(general.questions), dict(general.documents)])
 
     def build(out: Path) -> None:
+        evaluator = DevScorer(bench, pipeline, settings, data.chunks, data.texts)
         # Outside the stage's temporary folder, so that checkpoints survive a kill.
         checkpoints = bench.resources.cache_dir / "training" / f"embedding-{digest(params)[:20]}"
-        folder = model_folder(pipeline.embed.model, bench.resources)
-        train_embedder(
-            folder,
+        embed = pipeline.embed
+        source = bench.component(embed).source
+        bench.release_models()
+        result = train_embedder(
+            source,
             pairs.pairs,
             evaluator,
-            settings.train,
+            train,
             out,
             bench.resources,
             bench.reporter,
-            embedder=pipeline.embed,
+            embedder=embed if isinstance(embed, SentenceTransformerSettings) else None,
             mining=mining,
             checkpoints=checkpoints,
+            general=GeneralCheck(general.score, settings.general.max_loss) if general and settings.general else None,
+            on_epoch=on_epoch,
         )
+        _note_dev_values(bench, out, result, evaluator)
         shutil.rmtree(checkpoints, ignore_errors=True)
         release_memory()
 
     return Stage("embedding-train", params, build, lambda out: json.loads((out / "training.json").read_text()))
+
+
+def _note_dev_values(bench: Workbench, out: Path, result: TrainResult, scorer: DevScorer) -> None:
+    """Keeps the dev score of each question before and after, and writes the paired difference into the model card."""
+    values = {"base": scorer.seen(result.base_score), "best": scorer.seen(result.best_score)}
+    if values["base"] is None or values["best"] is None:
+        # The best epoch was scored before a kill.
+        model = SentenceTransformerSettings(model=str(out / "model")).build(bench.resources)
+        values = {"base": values["base"] or scorer.values(model.encode), "best": scorer.values(model.encode)}
+    (out / "dev_values.json").write_text(json.dumps(values))
+    base, best = values["base"] or {}, values["best"] or {}
+    ids = sorted(base)
+    if len(ids) < 2:
+        return
+    found = paired_comparison([best[i] for i in ids], [base[i] for i in ids])
+    card = out / "model" / "README.md"
+    text = (
+        f"\nDev, {len(ids)} questions: {result.base_score:.4f} before, {result.best_score:.4f} after; difference "
+        f"{found.difference:+.4f}, 95% interval [{found.low:+.4f}, {found.high:+.4f}] (paired, over questions).\n"
+    )
+    card.write_text(card.read_text(encoding="utf-8") + text, encoding="utf-8")
+
+
+def trained_adapter(
+    bench: Workbench, pipeline: PipelineConfig, settings: EmbeddingRungSettings, data: EmbeddingData
+) -> tuple[Path, AdapterResult]:
+    """The query adapter's folder and how its training went; trained first where the store lacks it."""
+    stage = adapter_stage(bench, pipeline, settings, data)
+    return bench.store.folder(stage), bench.get(stage)
+
+
+def adapter_stage(
+    bench: Workbench, pipeline: PipelineConfig, settings: EmbeddingRungSettings, data: EmbeddingData
+) -> Stage[AdapterResult]:
+    """The training of the query adapter as a stage, whatever the embedder is.
+
+    Args:
+        bench: Questions, vectors and stages.
+        pipeline: Whose query vectors are adapted, and how dev is searched with them.
+        settings: Metric and training.
+        data: From `embedding_data` of the same pipeline.
+    """
+    adapter = settings.adapter or QueryAdapterSettings()
+    params = {
+        "embedder": pipeline.embed.identity(bench.resources),
+        "settings": adapter.model_dump(mode="json"),
+        "metric": settings.metric,
+        "dev_candidates": settings.dev_candidates,
+        "pairs": digest([[pair.query, pair.positive] for pair in data.pairs]),
+        "dev": dev_identity(bench),
+        "pipeline": digest(pipeline.model_dump(mode="json", exclude={"generate", "embed"})),
+    }
+
+    def build(out: Path) -> None:
+        evaluator = DevScorer(bench, pipeline, settings, data.chunks, data.texts)
+        encode = bench.embedder(pipeline).encode
+        train_query_adapter(data.pairs.pairs, encode, evaluator, adapter, out, bench.reporter)
+
+    def load(out: Path) -> AdapterResult:
+        return AdapterResult.model_validate_json((out / ADAPTER_RESULT).read_text())
+
+    return Stage("query-adapter", params, build, load)

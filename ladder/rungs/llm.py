@@ -1,140 +1,242 @@
-"""Rung 3: LoRA finetuning of the LLM on the train questions, seen through the tuned retriever."""
+"""Rung 3: the best prompt, then LoRA finetuning of the LLM on the train questions, seen through the tuned retriever."""
 
 from __future__ import annotations
 
-import json
-import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...core.cache import digest
-from ...core.chat import LocalChatSettings, Message
-from ...core.chat.weights import resolve_model
-from ...core.devices import fingerprint
-from ...core.errors import ConfigError
+from ...core.errors import DataError
 from ...core.memory import release_memory
-from ...core.store import Stage
-from ...core.types import Chunk, Question, Split
-from ...llm_ft.checks import DataReport, check_examples
-from ...llm_ft.examples import Example, ExampleSet, ExampleSettings, build_examples
-from ...llm_ft.tokens import Encoder, fits_window
-from ...llm_ft.train import train_lora
-from ...rag.generate import LLMGeneratorSettings
-from ...rag.prompt import build_messages
-from ..config import LLMRungSettings, PipelineConfig, with_changes
+from ...llm_ft.forgetting import ForgettingSettings
+from ...llm_ft.preference import PreferenceSettings
+from ...llm_ft.search import SearchTrial
+from ...llm_ft.settings import LoraSettings
+from ..config import PipelineConfig, with_changes
+from ..gate import Comparison, compare_metric
+from ..llm_settings import LLMRungSettings
 from ..records import EstimateRecord
-from ..scoring import clusters, estimates
-from ..workbench import Workbench
+from ..scoring import clusters
+from ..workbench import Evaluation, Workbench
 from .base import Proposal, RungContext
+from .llm_data import LoraData, base_folder, edge_cases, lora_data, preferences, trained_prompt
+from .llm_prompts import PromptSearch, best_prompt, dev_estimate
+from .llm_train import (
+    forgetting_stage,
+    learning_curve,
+    lora_stage,
+    preference_stage,
+    searched,
+    weights_bytes,
+)
 
-__all__ = ["LoraData", "lora_data", "lora_stage", "propose_llm"]
+__all__ = ["LoraData", "lora_data", "lora_stage", "propose_llm", "trained_prompt"]
+
+SIDE_BY_SIDE = 20  # edge cases whose answers go into the record
 
 
 @dataclass(frozen=True)
-class LoraData:
-    """What an adapter is trained on.
+class _Attempt:
+    """An adapter of one base model.
 
     Attributes:
-        base: Folder of the base model.
-        train: Examples of the train questions.
-        dev: Examples of the dev questions, as the pipeline will see them.
-        report: What the checks say of the train examples; the caller decides what its errors stop.
+        model: The base's name in the config.
+        size: Bytes of its weights.
+        before: The base with the best prompt, on dev.
+        after: With the adapter, on dev.
+        plain: The pipeline with the prompt that was trained, without the adapter.
+        candidate: With the adapter.
+        adapter: Its folder.
+        data: What it was trained on.
+        settings: What it was trained with, after the search.
+        trials: Of the search.
+        result: The `LoraResult` as JSON values.
+        preference: The `PreferenceResult`; None without preference tuning.
     """
 
-    base: Path
-    train: ExampleSet
-    dev: ExampleSet
-    report: DataReport
+    model: str
+    size: int
+    before: EstimateRecord
+    after: EstimateRecord
+    plain: PipelineConfig
+    candidate: PipelineConfig
+    adapter: Path
+    data: LoraData
+    settings: LLMRungSettings
+    trials: tuple[SearchTrial, ...]
+    result: dict[str, Any]
+    preference: dict[str, Any] | None
 
 
 def propose_llm(context: RungContext, settings: LLMRungSettings) -> Proposal:
-    """Trains an adapter and proposes it where it beats the incumbent on dev.
+    """Looks for the best prompt, trains an adapter, and proposes what is best on dev.
+
+    An adapter is proposed where it beats the best prompt. Where a better prompt was found too, the adapter has to beat
+    it by a lower bound above 0 on dev, or the prompt alone is proposed: it costs nothing, and the gate could not tell
+    the two apart.
 
     Args:
         context: The incumbent, whose generator must be an LLM on this machine.
-        settings: Data and training.
+        settings: Prompts, data and training.
 
     Raises:
         ConfigError: The LLM is behind an endpoint, or has an adapter already.
         DataError: The training data fails its checks.
+        BudgetError: The time is used up.
     """
-    bench, incumbent = context.bench, context.incumbent
+    bench = context.bench
     metric = settings.metric or bench.config.score.answer_metric
-    data = lora_data(bench, incumbent, settings)
-    train = data.train
+    base_folder(bench, context.incumbent)
+    found = best_prompt(context, settings, metric)
+    prompted = bench.evaluate(found.pipeline, "dev")
+    edge = edge_cases(bench, prompted)
+    context.note(f"  edge cases left by the prompt: {len(edge)} of {len(prompted.questions)} dev questions")
+    attempts = _attempts(context, settings, found, metric)
+    best = _smallest_enough(attempts, _target(bench, settings))
+    finetuned = bench.evaluate(best.candidate, "dev")
+    against = _compare(bench, metric, finetuned, prompted)
+    read = dev_estimate(bench, _without_llm(best.candidate), metric)
+    if (read.mean or 0.0) >= (best.after.mean or 0.0):
+        context.note(
+            f"  note: the extractive reader, which costs nothing, scores {read.mean:.3f} {metric} on dev on the same "
+            f"contexts, the adapter {best.after.mean or 0.0:.3f}"
+        )
+    details = {
+        "adapter": str(best.adapter),
+        "extractive_reader_on_dev": read.mean,
+        **_data_details(best.data),
+        **{name: value for name, value in best.result.items() if name != "adapter"},
+        **_prompt_details(found, settings, metric),
+        "against_prompt": against.model_dump(mode="json"),
+        "edge_cases": _edge_details(bench, metric, edge, prompted, finetuned),
+        **_further(context, best, attempts, prompted, finetuned, metric),
+    }
+    return _proposal(found, best, against, metric, details)
+
+
+def _proposal(
+    found: PromptSearch, best: _Attempt, against: Comparison, metric: str, details: dict[str, Any]
+) -> Proposal:
+    before, after = found.estimate.mean or 0.0, best.after.mean or 0.0
+    seen = f"on dev {metric} of the adapter is {after:.3f}, of the base with the best prompt {before:.3f}"
+    if after > before and (not found.changes or (against.lower_bound or 0.0) > 0):
+        return Proposal(best.candidate, metric, "the adapter of the best epoch on dev", found.trials, details)
+    if found.changes:
+        changed = ", ".join(found.changes)
+        reason = (
+            f"the best prompt on dev ({changed}) without an adapter: {seen}, which is no clear gain over the prompt"
+        )
+        return Proposal(found.pipeline, metric, reason, found.trials, details)
+    return Proposal(None, metric, seen, found.trials, details=details, tried=best.candidate)
+
+
+# --- trainings --------------------------------------------------------------------------------------------------------
+
+
+def _attempts(context: RungContext, settings: LLMRungSettings, found: PromptSearch, metric: str) -> list[_Attempt]:
+    """An adapter of the pipeline's model, or of each of `sizes` from the smallest up until one meets the target."""
+    bench = context.bench
+    if not settings.sizes:
+        return [_attempt(context, settings, found.pipeline, metric, found.estimate)]
+    target = _target(bench, settings)
+    sized = [
+        with_changes(found.pipeline, {"generate.llm.model": n, "generate.llm.revision": None}) for n in settings.sizes
+    ]
+    sized.sort(key=lambda pipeline: weights_bytes(base_folder(bench, pipeline)))
+    attempts: list[_Attempt] = []
+    for pipeline in sized:
+        before = dev_estimate(bench, pipeline, metric)
+        one = _attempt(context, settings, pipeline, metric, before)
+        attempts.append(one)
+        context.note(
+            f"  size {one.model} ({one.size / 2**20:.0f} MiB): {metric} {before.mean or 0.0:.3f} with the prompt, "
+            f"{one.after.mean or 0.0:.3f} with an adapter"
+        )
+        bench.release(pipeline.generate)
+        if target is not None and (one.after.mean or 0.0) >= target:
+            break
+        bench.release(one.candidate.generate)
+    return attempts
+
+
+def _attempt(
+    context: RungContext, settings: LLMRungSettings, pipeline: PipelineConfig, metric: str, before: EstimateRecord
+) -> _Attempt:
+    """Data, search, training, preference tuning and the dev score of one base."""
+    bench, plain = context.bench, trained_prompt(pipeline, settings)
+    if pipeline.generate.prompt.chain != "none" or pipeline.generate.prompt.output != "text":
+        context.note("  the adapter is trained to write the answer itself: without prompt.chain, as plain text")
+    data = lora_data(bench, plain, settings)
+    if data.curated is not None:
+        context.note(f"  {data.curated.summary()}")
     for warning in data.report.warnings:
         context.note(f"  data: warning: {warning.message}")
     data.report.raise_errors()
-    context.check_budget()
-    context.note(f"  LoRA on {len(train.examples)} examples of {len(bench.split('train'))} train questions")
+    asked = len(bench.split("train"))
+    context.note(f"  LoRA on {len(data.train.examples)} examples of {asked} train questions")
+    for idle in (context.incumbent, pipeline, plain):
+        bench.release(idle.generate)  # training needs the memory
+    release_memory()
+    chosen, trials = searched(context, data, settings)
+    settings = settings.model_copy(update={"train": chosen})
     stage = lora_stage(bench, data, settings)
-    result = bench.get(stage)
-    adapter = str(bench.store.folder(stage) / "adapter")
-    candidate = with_changes(incumbent, {"generate.llm.adapter": adapter})
-    before, after, read = (_dev(bench, one, metric) for one in (incumbent, candidate, _without_llm(incumbent)))
-    if (read.mean or 0.0) >= (after.mean or 0.0):
-        context.note(
-            f"  note: the extractive reader, which costs nothing, scores {read.mean:.3f} {metric} on dev on the same "
-            f"contexts, the adapter {after.mean:.3f}"
-        )
-    details = {
-        "adapter": adapter,
-        "extractive_reader_on_dev": read.mean,
-        "data": data.report.model_dump(mode="json"),
-        "inserted": len(train.inserted),
-        "without_oracle": len(train.without_oracle),
-        "trimmed": train.trimmed,
-        **{name: value for name, value in result.items() if name != "adapter"},
-    }
-    if (after.mean or 0.0) <= (before.mean or 0.0):
-        reason = (
-            f"on dev {metric} of the adapter is {after.mean:.3f}, of the base with the best prompt {before.mean:.3f}"
-        )
-        return Proposal(None, metric, reason, details=details, tried=candidate)
-    return Proposal(candidate, metric, "the adapter of the best epoch on dev", details=details)
-
-
-def lora_data(bench: Workbench, pipeline: PipelineConfig, settings: LLMRungSettings) -> LoraData:
-    """Makes the examples of a pipeline through its retriever and its prompt, and checks them.
-
-    Args:
-        bench: Questions and stages.
-        pipeline: Whose generator, an LLM on this machine, is to be trained.
-        settings: Data, checks and training.
-
-    Raises:
-        ConfigError: The LLM is behind an endpoint, or has an adapter already.
-        DataError: No example could be made.
-    """
-    base = _base_folder(bench, pipeline)
-    train = _examples(bench, pipeline, settings, "train", base)
-    dev = _examples(bench, pipeline, settings, "dev", base)
-    held_out = [q.text for split in ("dev", "test") for q in bench.split(split)]
-    encoder = Encoder.from_folder(base)
-    report = check_examples(train.examples, settings.checks, held_out, encoder, settings.train.max_length)
-    return LoraData(base, train, dev, report)
-
-
-def _base_folder(bench: Workbench, pipeline: PipelineConfig) -> Path:
-    generator = pipeline.generate
-    if not isinstance(generator, LLMGeneratorSettings) or not isinstance(generator.llm, LocalChatSettings):
-        raise ConfigError(
-            "rungs.llm finetunes a model on this machine, but pipeline.generate is "
-            f"'{generator.kind}' with an endpoint; set pipeline.generate.llm.kind to 'local', or leave rungs.llm out"
-        )
-    if generator.llm.adapter is not None:
-        raise ConfigError(
-            "rungs.llm: pipeline.generate.llm.adapter is set already; start from the base model, or merge it first"
-        )
-    return Path(
-        resolve_model(generator.llm.model, bench.resources, "pipeline.generate.llm.model", generator.llm.revision)
+    adapter, preference = bench.store.folder(stage) / "adapter", None
+    candidate = with_changes(plain, {"generate.llm.adapter": str(adapter)})
+    after = dev_estimate(bench, candidate, metric)
+    if settings.preference is not None:
+        tuned, preference = _preferred(context, plain, data, settings.preference, chosen, adapter)
+        liked = with_changes(plain, {"generate.llm.adapter": str(tuned)})
+        score = dev_estimate(bench, liked, metric)
+        preference = {**preference, "before": after.mean, "after": score.mean}
+        # Ties go to what users liked: that is what it was tuned for.
+        if (score.mean or 0.0) >= (after.mean or 0.0):
+            adapter, candidate, after = tuned, liked, score
+        else:
+            context.note(f"  preference tuning lowers {metric} on dev to {score.mean or 0.0:.3f}: it is left out")
+    size = weights_bytes(data.base)
+    model = pipeline.generate.llm.model
+    return _Attempt(
+        model,
+        size,
+        before,
+        after,
+        plain,
+        candidate,
+        adapter,
+        data,
+        settings,
+        tuple(trials),
+        bench.get(stage),
+        preference,
     )
 
 
-def _dev(bench: Workbench, pipeline: PipelineConfig, metric: str) -> EstimateRecord:
-    return estimates(bench.evaluate(pipeline, "dev").scores, clusters(bench.questions), bench.config.seed)[metric]
+def _preferred(
+    context: RungContext,
+    plain: PipelineConfig,
+    data: LoraData,
+    settings: PreferenceSettings,
+    lora: LoraSettings,
+    adapter: Path,
+) -> tuple[Path, dict[str, Any]]:
+    """The adapter tuned to the preferences, and the `PreferenceResult` as JSON values."""
+    context.check_budget()
+    rows = preferences(context.bench, plain, settings)
+    stage = preference_stage(context.bench, data.base, adapter, rows, settings, lora)
+    result = context.bench.get(stage)
+    context.note(f"  {result['method'].upper()} on {result['rows']} preferences")
+    return context.bench.store.folder(stage) / "adapter", result
+
+
+def _smallest_enough(attempts: Sequence[_Attempt], target: float | None) -> _Attempt:
+    """The first that meets the target; without one the best, of equal ones the smaller."""
+    enough = [one for one in attempts if target is not None and (one.after.mean or 0.0) >= target]
+    return enough[0] if enough else max(attempts, key=lambda one: one.after.mean or 0.0)
+
+
+def _target(bench: Workbench, settings: LLMRungSettings) -> float | None:
+    return bench.config.gate.target if settings.size_target is None else settings.size_target
 
 
 def _without_llm(pipeline: PipelineConfig) -> PipelineConfig:
@@ -142,94 +244,124 @@ def _without_llm(pipeline: PipelineConfig) -> PipelineConfig:
     return with_changes(pipeline, {"generate": {"kind": "extractive"}})
 
 
-def _data_settings(pipeline: PipelineConfig, settings: LLMRungSettings) -> ExampleSettings:
-    """The prompts hold as many passages as the pipeline's, where the config does not say otherwise."""
-    if "top_k" in settings.data.model_fields_set:
-        return settings.data
-    return settings.data.model_copy(update={"top_k": pipeline.retrieve.top_k})
+# --- what is recorded -------------------------------------------------------------------------------------------------
 
 
-def _examples(
-    bench: Workbench, pipeline: PipelineConfig, settings: LLMRungSettings, split: Split, base: Path
-) -> ExampleSet:
-    questions = bench.split(split)
-    retrieved = bench.retrieve(pipeline, questions)
-    data = _data_settings(pipeline, settings)
-    more = 3 * data.top_k
-    found = {q.id: [h.chunk for h in hits[:more]] for q, hits in zip(questions, retrieved.candidates, strict=True)}
-    gold = _oracle(bench, pipeline, questions)
-    fits = fits_window(Encoder.from_folder(base), settings.train.max_length)
-    if split == "dev":
-        # As the pipeline will see them: ranked, one a question.
-        data = data.model_copy(update={"copies": 1, "shuffle": False, "p_oracle": 1.0})
-    return build_examples(questions, found, gold, _render(bench, pipeline), data, fits)
+def _compare(bench: Workbench, metric: str, candidate: Evaluation, incumbent: Evaluation) -> Comparison:
+    groups, config = clusters(bench.questions), bench.config
+    return compare_metric(metric, candidate.scores, incumbent.scores, groups, "dev", config.gate.alpha, config.seed)
 
 
-def _render(bench: Workbench, pipeline: PipelineConfig) -> Callable[[str, Sequence[Chunk]], tuple[Message, ...]]:
-    """The pipeline's own prompt, cut to its own budget by its own tokenizer."""
-    prompt, count = pipeline.generate.prompt, bench.component(pipeline.generate).chat.count_tokens
-
-    def render(question: str, chunks: Sequence[Chunk]) -> tuple[Message, ...]:
-        return build_messages(question, chunks, prompt, count_tokens=count)
-
-    return render
-
-
-def _oracle(bench: Workbench, pipeline: PipelineConfig, questions: Sequence[Question]) -> dict[str, list[Chunk]]:
-    gold = bench.get(bench.gold_stage(pipeline))
-    of_document: dict[str, list[Chunk]] = {}
-    for chunk in bench.get(bench.chunks_stage(pipeline)):
-        of_document.setdefault(chunk.doc_id, []).append(chunk)
-    return {
-        q.id: [
-            chunk
-            for span in gold[q.id]
-            if span.found
-            for chunk in of_document.get(span.doc_id, [])
-            if min(chunk.end, span.end) > max(chunk.start, span.start)
-        ]
-        for q in questions
+def _data_details(data: LoraData) -> dict[str, Any]:
+    details: dict[str, Any] = {
+        "data": data.report.model_dump(mode="json"),
+        "inserted": len(data.train.inserted),
+        "without_oracle": len(data.train.without_oracle),
+        "trimmed": data.train.trimmed,
     }
+    if data.edge:
+        details["train_edge_cases"] = list(data.edge)
+    if data.curated is not None:
+        done = data.curated
+        details["teacher"] = {
+            "rejected": [list(row) for row in done.rejected],
+            **{name: list(getattr(done, name)) for name in ("rewritten", "refused", "failed")},
+        }
+    return details
 
 
-def lora_stage(bench: Workbench, data: LoraData, settings: LLMRungSettings) -> Stage[dict[str, Any]]:
-    """The training as a stage: its folder gets `adapter/`, its result is the `LoraResult` as JSON values.
+def _prompt_details(found: PromptSearch, settings: LLMRungSettings, metric: str) -> dict[str, Any]:
+    if not settings.prompts and settings.reference is None:
+        return {}
+    reference = found.reference and found.reference.model_dump(mode="json")
+    tried = {"tried": len(found.trials), "changes": found.changes, metric: found.estimate.mean, "reference": reference}
+    return {"prompts": tried}
 
-    Args:
-        bench: Device and stages.
-        data: From `lora_data`; its report is not looked at.
-        settings: Training.
+
+def _edge_details(
+    bench: Workbench, metric: str, edge: Sequence[str], prompted: Evaluation, finetuned: Evaluation
+) -> dict[str, Any]:
+    """The questions that the best prompt loses, and what became of them.
+
+    They were chosen by the prompt's own failures, so any other model looks good on them: the gate does not look here.
     """
-    base, train, dev = data.base, data.train, data.dev
-    params = {
-        "base": fingerprint(base),
-        "settings": settings.train.model_dump(mode="json"),
-        "train": digest([_content(example) for example in train.examples]),
-        "dev": digest([_content(example) for example in dev.examples]),
-        # bf16 on a GPU and fp32 on a CPU are not the same training.
-        "device": bench.resources.device.split(":")[0],
+    wanted = set(edge)
+    before, after = prompted.values(metric), finetuned.values(metric)
+    answers = {a.question_id: a.text for a in prompted.answers}, {a.question_id: a.text for a in finetuned.answers}
+    rows = [
+        {
+            "question_id": q.id,
+            "question": q.text,
+            "reference": q.answer,
+            "prompt": answers[0][q.id],
+            "adapter": answers[1][q.id],
+            "prompt_score": before.get(q.id),
+            "adapter_score": after.get(q.id),
+        }
+        for q in prompted.questions
+        if q.id in wanted
+    ]
+    good = bench.config.score.good_enough
+    mended = [q for q in edge if (after.get(q) or 0.0) >= good]
+    broken = [q for q, value in before.items() if (value or 0.0) >= good and (after.get(q) or 0.0) < good]
+    return {"questions": list(edge), "mended": mended, "newly_lost": broken, "answers": rows[:SIDE_BY_SIDE]}
+
+
+def _further(
+    context: RungContext,
+    best: _Attempt,
+    attempts: Sequence[_Attempt],
+    prompted: Evaluation,
+    finetuned: Evaluation,
+    metric: str,
+) -> dict[str, Any]:
+    """What only some configs ask for."""
+    settings: LLMRungSettings = best.settings
+    details: dict[str, Any] = {}
+    if settings.bake_prompt:
+        saved = _prompt_tokens(prompted) - _prompt_tokens(finetuned)
+        details["baked"] = {"prompt_tokens_saved": round(saved, 1)}
+        context.note(f"  baked prompt: {saved:.0f} tokens fewer a call ({_prompt_tokens(prompted):.0f} before)")
+    if settings.search is not None:
+        rows = [(t.settings.learning_rate, t.settings.epochs, t.result["best_dev_loss"], t.why) for t in best.trials]
+        details["search"] = [
+            {"learning_rate": rate, "epochs": epochs, "dev_loss": loss, "why": why} for rate, epochs, loss, why in rows
+        ]
+    if settings.sizes:
+        details["sizes"] = [_size_row(one, metric, one is best) for one in attempts]
+    if best.preference is not None:
+        details["preference"] = best.preference
+    if settings.forgetting is not None:
+        details["forgetting"] = _forgotten(context, best, settings.forgetting)
+    if settings.curve is not None:
+        details["curve"] = learning_curve(context, best.plain, best.data, settings, metric)
+        context.note(f"  learning curve: {details['curve']['reason']}")
+    return details
+
+
+def _forgotten(context: RungContext, best: _Attempt, settings: ForgettingSettings) -> dict[str, Any]:
+    """What was forgotten, or why it could not be measured: a training is not thrown away for that."""
+    context.check_budget()
+    try:
+        found = context.bench.get(forgetting_stage(context.bench, best.data.base, best.adapter, settings))
+    except DataError as error:
+        context.note(f"  warning: not measured: {error}")
+        return {"error": str(error)}
+    warning = "warning: it forgets: " if found.rise > settings.warn_above else ""
+    context.note(f"  {warning}{found.sentence()}")
+    return {**found.model_dump(mode="json"), "rise": found.rise}
+
+
+def _size_row(one: _Attempt, metric: str, chosen: bool) -> dict[str, Any]:
+    return {
+        "model": one.model,
+        "bytes": one.size,
+        f"{metric}_prompt": one.before.mean,
+        f"{metric}_adapter": one.after.mean,
+        "chosen": chosen,
     }
 
-    def build(out: Path) -> None:
-        # Outside the stage's temporary folder, so that checkpoints survive a kill.
-        work = bench.resources.cache_dir / "training" / f"llm-{digest(params)[:20]}"
-        result = train_lora(base, train.examples, dev.examples, settings.train, work, bench.resources, bench.reporter)
-        shutil.copytree(work / "adapter", out / "adapter")
-        _order_names(out / "adapter" / "adapter_config.json")
-        (out / "result.json").write_text(result.model_dump_json(indent=1, exclude={"adapter"}))
-        shutil.rmtree(work, ignore_errors=True)
-        release_memory()
 
-    return Stage("llm-train", params, build, lambda out: json.loads((out / "result.json").read_text()))
-
-
-def _order_names(path: Path) -> None:
-    """Sorts the layers' names, which peft writes in the order of a set: equal trainings give equal fingerprints."""
-    config = json.loads(path.read_text(encoding="utf-8"))
-    if isinstance(config.get("target_modules"), list):
-        config["target_modules"].sort()
-    path.write_text(json.dumps(config, indent=2, sort_keys=True), encoding="utf-8")
-
-
-def _content(example: Example) -> list[Any]:
-    return [[[m.role, m.content] for m in example.messages], example.completion]
+def _prompt_tokens(evaluation: Evaluation) -> float:
+    """Mean prompt tokens of an answer."""
+    return sum(answer.prompt_tokens for answer in evaluation.answers) / max(len(evaluation.answers), 1)

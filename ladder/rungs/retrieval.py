@@ -1,21 +1,31 @@
 """Rung 1: a sweep over retrieval knobs.
 
 Axes that change what is retrieved are chosen by the rung's retrieval metric; axes that only change the answer (prompt,
-generator, how many chunks it reads) by the answer metric, after the others. All on dev.
+generator, how many chunks it reads) by the answer metric, after the others. All on dev. How trials are scored, and what
+they share, is the sweep's (see ladder/sweep).
 """
 
 from __future__ import annotations
 
 import itertools
 import random
+from collections.abc import Mapping
 from typing import Any
 
-from ...core.errors import BudgetError, RagladderError
+from ...core.errors import RagladderError, StageError
+from ...core.types import Score
 from ..config import PipelineConfig, RetrievalRungSettings, with_changes
 from ..scoring import clusters, estimates
+from ..sweep.evaluate import Evaluator, Outcome, Task, needs_of
+from ..sweep.search import coordinate_points
+from ..sweep.space import key_of, merged, needed
 from .base import Proposal, RungContext, Trial
 
 __all__ = ["changes_answers_only", "propose_retrieval"]
+
+Point = dict[str, Any]
+Asked = tuple[str, Any, Point]
+"""Axis that is varied, its value, all changes."""
 
 
 def changes_answers_only(axis: str) -> bool:
@@ -35,122 +45,105 @@ def propose_retrieval(context: RungContext, settings: RetrievalRungSettings) -> 
 
     Raises:
         BudgetError: The time is used up.
+        StageError: The incumbent itself cannot be scored.
     """
-    sweep = _Sweep(context, settings)
     first = {axis: values for axis, values in settings.space.items() if not changes_answers_only(axis)}
     then = {axis: values for axis, values in settings.space.items() if changes_answers_only(axis)}
     answer_metric = context.bench.config.score.answer_metric
-    chosen: dict[str, Any] = {}
+    trials: list[Trial] = []
+    chosen: Point = {}
     for axes, objective in ((first, settings.metric), (then, answer_metric)):
         if axes:
-            chosen = sweep.run(axes, objective, chosen)
-    failed = sum(trial.status == "failed" for trial in sweep.trials)
-    details = {"trials": len(sweep.trials), "failed": failed, "search": settings.search, "chosen": chosen}
+            chosen = _Phase(context, settings, objective, trials).best(axes, chosen)
+    failed = sum(trial.status == "failed" for trial in trials)
+    details = {"trials": len(trials), "failed": failed, "search": settings.search, "chosen": chosen}
     metric = settings.metric if any(axis in first for axis in chosen) else answer_metric
     if not chosen:
-        reason = f"none of {len(sweep.trials)} trials beat the incumbent on dev"
-        return Proposal(None, metric, reason, tuple(sweep.trials), details)
-    reason = f"the best of {len(sweep.trials)} trials on dev"
-    return Proposal(with_changes(context.incumbent, chosen), metric, reason, tuple(sweep.trials), details)
+        reason = f"none of {len(trials)} trials beat the incumbent on dev"
+        return Proposal(None, metric, reason, tuple(trials), details)
+    reason = f"the best of {len(trials)} trials on dev"
+    return Proposal(with_changes(context.incumbent, chosen), metric, reason, tuple(trials), details)
 
 
-class _Sweep:
-    def __init__(self, context: RungContext, settings: RetrievalRungSettings) -> None:
-        self.context = context
-        self.settings = settings
-        self.trials: list[Trial] = []
-        self._known: dict[tuple[str, str], Trial] = {}
+class _Phase:
+    """Axes that one objective chooses."""
 
-    def run(self, axes: dict[str, list[Any]], objective: str, chosen: dict[str, Any]) -> dict[str, Any]:
-        """The best changes found, starting from those chosen before."""
-        best = self._try("start", None, chosen, objective)
-        if self.settings.search == "coordinate":
-            for _ in range(self.settings.passes):
-                before = best
-                for axis, values in axes.items():
-                    trials = [self._try(axis, v, _merged(best.changes, {axis: v}), objective) for v in values]
-                    best = max([best, *trials], key=_mean)
-                if best is before:
-                    break
-            return best.changes
+    def __init__(
+        self, context: RungContext, settings: RetrievalRungSettings, objective: str, trials: list[Trial]
+    ) -> None:
+        self._context = context
+        self._settings = settings
+        self._objective = objective
+        self._trials = trials
+        self._evaluator = Evaluator(context.bench, needs_of([objective]))
+        self._known: dict[str, tuple[float, Point]] = {}
+
+    def best(self, axes: Mapping[str, list[Any]], chosen: Point) -> Point:
+        """The best changes found, starting from those chosen before; ties go to the earlier ones."""
+        if self._settings.search == "coordinate":
+            passes = self._settings.passes
+            walk = coordinate_points(axes, chosen, passes, lambda point, axis, value: merged(point, {axis: value}))
+            batch = next(walk)
+            while True:
+                try:
+                    batch = walk.send([self._try(*asked) for asked in batch])
+                except StopIteration as done:
+                    return done.value
         points = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
-        if self.settings.search == "random":
-            random.Random(self.context.bench.config.seed).shuffle(points)
-        points = points[: self.settings.trials]
-        trials = [self._try("grid", None, _merged(chosen, point), objective) for point in points]
-        return max([best, *trials], key=_mean).changes
+        if self._settings.search == "random":
+            random.Random(self._context.bench.config.seed).shuffle(points)
+        asked: list[Asked] = [("start", None, chosen)]
+        asked += [("grid", None, merged(chosen, point)) for point in points[: self._settings.trials]]
+        return max([self._try(*one) for one in asked], key=lambda result: result[0])[1]
 
-    def _try(self, axis: str, value: Any, changes: dict[str, Any], objective: str) -> Trial:
-        self.context.check_budget()
-        incumbent = self.context.incumbent
+    def _try(self, axis: str, value: Any, changes: Point) -> tuple[float, Point]:
+        """The objective, minus infinity where there is none, and the changes that are needed for it."""
+        self._context.check_budget()
+        incumbent = self._context.incumbent
         try:
             pipeline = with_changes(incumbent, changes)
         except RagladderError as error:
-            return self._record(Trial(axis, value, changes, objective, None, "failed", str(error)))
-        key = (pipeline.model_dump_json(), objective)
-        if key in self._known:
-            return self._known[key]
-        changes = _needed(incumbent, changes, pipeline)
-        trial = self._record(self._score(axis, value, changes, objective, pipeline))
-        self._known[key] = trial
-        return trial
+            self._record(Trial(axis, value, changes, self._objective, None, "failed", str(error)))
+            return float("-inf"), changes
+        key = pipeline.model_dump_json()
+        if key not in self._known:
+            changes = needed(incumbent, changes, pipeline)
+            outcome = self._evaluator.score(Task(key_of(pipeline), pipeline))
+            self._record(self._trial(axis, value, changes, outcome))
+            if axis == "start" and outcome.status != "ok":
+                raise StageError(f"the incumbent cannot be scored: {outcome.error}")
+            if outcome.status == "ok":
+                self._warn_of_lost_documents(pipeline)
+            score = outcome.value(self._objective)
+            self._known[key] = (float("-inf") if score is None else score, changes)
+        return self._known[key]
 
-    def _score(self, axis: str, value: Any, changes: dict[str, Any], objective: str, pipeline: PipelineConfig) -> Trial:
-        bench = self.context.bench
-        questions = bench.split("dev")
-        with bench.meter() as meter:
-            try:
-                if objective == bench.config.score.answer_metric:
-                    scores = bench.evaluate(pipeline, "dev").scores
-                else:
-                    scores = bench.retrieval_scores(pipeline, questions, bench.retrieve(pipeline, questions))
-            except BudgetError:
-                raise
-            except RagladderError as error:
-                return Trial(axis, value, changes, objective, None, "failed", str(error))
+    def _trial(self, axis: str, value: Any, changes: Point, outcome: Outcome) -> Trial:
+        seconds = round(sum(outcome.stage_seconds.values()), 3)
+        if outcome.status != "ok":
+            return Trial(axis, value, changes, self._objective, None, "failed", outcome.error, seconds)
+        questions, metric = self._evaluator.questions, self._objective
+        scores = [
+            Score(questions[place].id, metric, one, "ok" if one is not None else "judge_error")
+            for place, one in zip(outcome.applies[metric], outcome.values[metric], strict=True)
+        ]
+        found = estimates(scores, clusters(questions), self._context.bench.config.seed)
+        return Trial(axis, value, changes, metric, found.get(metric), seconds=seconds)
+
+    def _warn_of_lost_documents(self, pipeline: PipelineConfig) -> None:
+        bench = self._context.bench
         failures = bench.get(bench.documents_stage(pipeline)).failures
-        known = bench.get(bench.documents_stage(self.context.incumbent)).failures
+        known = bench.get(bench.documents_stage(self._context.incumbent)).failures
         if len(failures) > len(known):
             first = failures[0]
-            self.context.note(
+            self._context.note(
                 f"  warning: {len(failures)} documents cannot be parsed here, {len(known)} with the incumbent; "
                 f"for instance {first.doc_id}: {first.reason}"
             )
-        chosen = [score for score in scores if score.metric == objective]
-        estimate = estimates(chosen, clusters(questions), bench.config.seed).get(objective)
-        return Trial(axis, value, changes, objective, estimate, seconds=round(sum(meter.seconds.values()), 3))
 
-    def _record(self, trial: Trial) -> Trial:
-        self.trials.append(trial)
-        shown = (
-            f"{trial.estimate.mean:.4f}"
-            if trial.estimate and trial.estimate.mean is not None
-            else trial.error or "no score"
-        )
+    def _record(self, trial: Trial) -> None:
+        self._trials.append(trial)
+        mean = trial.estimate.mean if trial.estimate else None
+        shown = f"{mean:.4f}" if mean is not None else trial.error or "no score"
         what = trial.axis if trial.value is None else f"{trial.axis} = {trial.value}"
-        self.context.note(f"  trial {len(self.trials)}: {what}: {trial.objective} {shown}")
-        return trial
-
-
-def _merged(before: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """Changes with new ones put over them: what stands below a replaced section goes."""
-    kept = {k: v for k, v in before.items() if not any(k == axis or k.startswith(f"{axis}.") for axis in new)}
-    return {**kept, **new}
-
-
-def _needed(incumbent: PipelineConfig, changes: dict[str, Any], pipeline: PipelineConfig) -> dict[str, Any]:
-    """The changes without those that change nothing."""
-    needed = dict(changes)
-    for key in changes:
-        rest = {k: v for k, v in needed.items() if k != key}
-        try:
-            if with_changes(incumbent, rest) == pipeline:
-                needed = rest
-        except RagladderError:  # the others do not stand without this one: it is needed
-            continue
-    return needed
-
-
-def _mean(trial: Trial) -> float:
-    """Ties go to the earlier trial: `max` keeps the first."""
-    return trial.estimate.mean if trial.estimate and trial.estimate.mean is not None else float("-inf")
+        self._context.note(f"  trial {len(self._trials)}: {what}: {trial.objective} {shown}")

@@ -25,6 +25,7 @@ from typing import Any
 from ...core.components import component_section
 from ...core.errors import DataError, StageError
 from ...core.types import Chunk, Chunker, Document
+from ._spans import token_counter
 from .cluster import ClusterSemanticSettings
 from .document import DocumentSettings
 from .hierarchical import HierarchicalSettings
@@ -52,6 +53,7 @@ __all__ = [
     "load_chunks",
     "merge_hits",
     "save_chunks",
+    "token_counter",
 ]
 
 CHUNKERS = (

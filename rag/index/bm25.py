@@ -14,7 +14,7 @@ from ...core.cache import write_atomic
 from ...core.components import Model
 from ...core.errors import DataError
 from .topk import top_k
-from .words import Compounds, stop_words, words
+from .words import Compounds, StopWords, stop_words, words
 
 __all__ = ["BM25Index", "BM25Settings"]
 
@@ -28,8 +28,8 @@ class BM25Settings(Model):
     """How much long chunks are marked down; 0 not at all."""
     stemmer: Literal["english", "german", "dutch", "french", "spanish", "italian", "portuguese"] | None = "english"
     """Language of the Snowball stemmer, by which `lockers` finds `locker`; None matches words as written."""
-    stop_words: Literal["english"] | None = "english"
-    """Common words left out; None keeps them, which makes the index larger."""
+    stop_words: StopWords | tuple[str, ...] | None = "english"
+    """Common words left out: a language, or words of your own; None keeps all, which makes the index larger."""
     compounds: Compounds = "both"
     """Joined words such as `E-417` or `door.retry_max`: `split` indexes their parts, `both` the whole as well."""
 
@@ -72,21 +72,32 @@ class BM25Index:
             engine.index((ids, dict(vocabulary)), create_empty_token=False, show_progress=False)
         return cls(settings, engine, vocabulary, len(texts))
 
-    def search(self, queries: Sequence[str], k: int) -> tuple[np.ndarray, np.ndarray]:
+    def search(
+        self, queries: Sequence[str], k: int, allowed: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Best texts for each query; a text that shares no word with it is no result.
+
+        Args:
+            queries: The questions.
+            k: How many.
+            allowed: Mask of the texts that may be found, shape (texts,); None for all. It leaves scores as they are.
 
         Returns:
             (scores, positions), float32 and int64 of shape (queries, k), best first, equal scores by position;
             -inf and -1 where fewer than k.
         """
-        scores = np.full((len(queries), self._size), -np.inf, dtype=np.float32)
+        best = np.full((len(queries), k), -np.inf, dtype=np.float32)
+        where = np.full((len(queries), k), -1, dtype=np.int64)
         asked = words(queries, self.settings.stemmer, self._stops, self.settings.compounds)
         for row, query in enumerate(asked):
             known = [self._vocabulary[word] for word in query if word in self._vocabulary]
             if known:
                 found = np.asarray(self._engine.get_scores_from_ids(known), dtype=np.float32)
-                scores[row] = np.where(found > 0, found, -np.inf)
-        return top_k(scores, k)
+                counts = found > 0 if allowed is None else (found > 0) & allowed
+                places = np.flatnonzero(counts)
+                best[row : row + 1], local = top_k(found[None, places], k)
+                where[row] = np.where(local[0] < 0, -1, places[local[0]]) if len(places) else -1
+        return best, where
 
     def save(self, folder: Path) -> None:
         """Writes the index to a folder, as arrays and JSON."""

@@ -31,7 +31,13 @@ class NumpyIndexSettings(Settings):
 
 
 class NumpyIndex:
-    """All vectors in one array."""
+    """All vectors in one array.
+
+    Attributes:
+        filters: `search` takes `allowed`.
+    """
+
+    filters = True
 
     def __init__(self) -> None:
         """Makes an empty index."""
@@ -42,15 +48,28 @@ class NumpyIndex:
         self._vectors = as_vectors(vectors)
         return self
 
-    def search(self, vectors: Any, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Nearest vectors: (scores, positions), shape (queries, k); see `core.types.Index`."""
+    def search(self, vectors: Any, k: int, allowed: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Nearest vectors: (scores, positions), shape (queries, k); see `core.types.Index`.
+
+        Args:
+            vectors: Queries, shape (queries, dimension).
+            k: How many.
+            allowed: Mask of the positions that may be found, shape (n,); None for all.
+        """
         stored = self._stored()
         queries = as_vectors(vectors, stored.shape[1])
+        places = None if allowed is None else np.flatnonzero(allowed)
+        if places is not None:
+            stored = stored[places]
         step = max(1, _CELLS // max(1, len(stored)))
         parts = [top_k(np.round(queries[i : i + step] @ stored.T, DECIMALS), k) for i in range(0, len(queries), step)]
         if not parts:
             return np.zeros((0, k), dtype=np.float32), np.zeros((0, k), dtype=np.int64)
-        return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+        scores = np.concatenate([part[0] for part in parts])
+        found = np.concatenate([part[1] for part in parts])
+        if places is not None and len(places):
+            found = np.where(found < 0, -1, places[np.maximum(found, 0)])
+        return scores, found
 
     def save(self, folder: Path) -> None:
         """Writes the vectors to a folder."""

@@ -14,12 +14,15 @@ from pydantic import Field
 from ...core.cache import write_atomic
 from ...core.components import Resources, Settings
 from ...core.errors import ConfigError, DataError, EndpointError, require
-from .topk import as_vectors, order, read_meta, write_meta
+from .topk import as_vectors, order, oversampled, read_meta, write_meta
 
-__all__ = ["LOCAL_LIMIT", "QdrantIndex", "QdrantIndexSettings"]
+__all__ = ["FILTER_LIMIT", "LOCAL_LIMIT", "QdrantIndex", "QdrantIndexSettings", "filter_by_ids"]
 
 LOCAL_LIMIT = 5_000
 """Most points of the local mode, which compares with all of them in Python."""
+
+FILTER_LIMIT = 5_000
+"""Most numbers of points that a filter sends along with each query; a longer one is answered by searching deeper."""
 
 _BATCH = 64
 T = TypeVar("T")
@@ -54,7 +57,7 @@ class QdrantIndexSettings(Settings):
             ConfigError: The key's environment variable is not set.
             MissingExtra: qdrant-client is not installed.
         """
-        require("qdrant_client", "qdrant", "the index 'qdrant'")
+        require("qdrant_client", "cpu", "the index 'qdrant'")
         if self.api_key_env and not resources.env.get(self.api_key_env):
             raise ConfigError(f"index.api_key_env: the environment variable {self.api_key_env} is not set")
         return QdrantIndex(self, resources)
@@ -70,8 +73,28 @@ class QdrantIndexSettings(Settings):
         }
 
 
+def filter_by_ids(allowed: np.ndarray) -> tuple[list[int], bool] | None:
+    """A mask as a list of points: those that may be found (True), or those that may not (False), the shorter one.
+
+    Args:
+        allowed: Mask of the positions that may be found, shape (n,).
+
+    Returns:
+        None where both are too long to be sent.
+    """
+    inside = int(np.sum(allowed)) * 2 <= len(allowed)
+    listed = np.flatnonzero(allowed if inside else ~allowed)
+    return (listed.tolist(), inside) if len(listed) <= FILTER_LIMIT else None
+
+
 class QdrantIndex:
-    """One collection; points are numbered by position."""
+    """One collection; points are numbered by position.
+
+    Attributes:
+        filters: `search` takes `allowed`.
+    """
+
+    filters = True
 
     def __init__(self, settings: QdrantIndexSettings, resources: Resources) -> None:
         """Makes an empty index; see the settings."""
@@ -114,8 +137,13 @@ class QdrantIndex:
         client.create_collection(self._name, vectors_config=config)
         client.upload_collection(self._name, vectors=array, ids=range(len(array)), wait=True)
 
-    def search(self, vectors: Any, k: int) -> tuple[np.ndarray, np.ndarray]:
+    def search(self, vectors: Any, k: int, allowed: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Nearest vectors: (scores, positions), shape (queries, k); see `core.types.Index`.
+
+        Args:
+            vectors: Queries, shape (queries, dimension).
+            k: How many.
+            allowed: Mask of the positions that may be found, shape (n,); None for all.
 
         Raises:
             EndpointError: The server does not answer.
@@ -123,20 +151,34 @@ class QdrantIndex:
         if not self._name:
             raise DataError("the index is empty: build or load it before a search")
         queries = as_vectors(vectors, self._dimension)
+        if allowed is None:
+            return self._search(queries, k, None)
+        listed = filter_by_ids(allowed)
+        if listed is None:
+            return oversampled(lambda asked, depth: self._search(asked, depth, None), queries, k, allowed)
+        return self._search(queries, k, listed)
+
+    def _search(self, queries: np.ndarray, k: int, listed: tuple[list[int], bool] | None) -> tuple[Any, Any]:
         scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
         positions = np.full((len(queries), k), -1, dtype=np.int64)
         for start in range(0, len(queries), _BATCH):
-            answers = self._query(queries[start : start + _BATCH], min(k, max(1, self._size)))
+            answers = self._query(queries[start : start + _BATCH], min(k, max(1, self._size)), listed)
             for row, answer in enumerate(answers, start):
                 for column, point in enumerate(answer.points):
                     scores[row, column], positions[row, column] = point.score, point.id
         return order(scores, positions, k)
 
-    def _query(self, queries: np.ndarray, limit: int) -> list[Any]:
+    def _query(self, queries: np.ndarray, limit: int, listed: tuple[list[int], bool] | None) -> list[Any]:
         from qdrant_client import models
 
         params = models.SearchParams(exact=self._settings.exact, hnsw_ef=self._settings.ef_search)
-        requests = [models.QueryRequest(query=query.tolist(), limit=limit, params=params) for query in queries]
+        chosen = None
+        if listed is not None:
+            ids: Any = models.HasIdCondition(has_id=list(listed[0]))
+            chosen = models.Filter(must=[ids]) if listed[1] else models.Filter(must_not=[ids])
+        requests = [
+            models.QueryRequest(query=query.tolist(), limit=limit, params=params, filter=chosen) for query in queries
+        ]
         return self._ask(lambda client: client.query_batch_points(self._name, requests=requests))
 
     def save(self, folder: Path) -> None:
@@ -212,5 +254,5 @@ class QdrantIndex:
         except ApiException as error:
             raise EndpointError(
                 f"Qdrant at {self._settings.location} does not answer as it should: {error}. Start the server, or "
-                "correct index.location and index.api_key_env"
+                "correct index.location and index.api_key_env; what is finished is kept, so run the same command again"
             ) from None

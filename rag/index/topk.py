@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -11,15 +13,34 @@ import numpy as np
 from ...core.cache import write_atomic
 from ...core.errors import DataError
 
-__all__ = ["DECIMALS", "VectorIndex", "as_vectors", "order", "read_meta", "top_k", "write_meta"]
+__all__ = [
+    "DECIMALS",
+    "VectorIndex",
+    "as_vectors",
+    "order",
+    "oversampled",
+    "read_meta",
+    "search_index",
+    "top_k",
+    "write_meta",
+]
 
 DECIMALS = 6
 """Scores are rounded to so many decimals: a matrix product gives equal vectors scores that differ in the last bit."""
 
 
+Search = Callable[[Any, int], tuple[np.ndarray, np.ndarray]]
+
+_ROWS = 1 << 16  # vectors checked at once
+
+
 @runtime_checkable
 class VectorIndex(Protocol):
-    """An index of unit vectors; `build` or `load` comes first, and both return the index itself."""
+    """An index of unit vectors; `build` or `load` comes first, and both return the index itself.
+
+    One with an attribute `filters` that is true takes a third argument in `search`: a mask of the positions that may be
+    found. Any other is searched deeper instead (`search_index`).
+    """
 
     def build(self, vectors: Any) -> VectorIndex: ...
 
@@ -44,7 +65,7 @@ def as_vectors(vectors: Any, dimension: int | None = None) -> np.ndarray:
             f"the index holds vectors of {dimension} dimensions, got {array.shape[1]}: questions and documents must be "
             "encoded by the same model"
         )
-    if not np.isfinite(array).all():
+    if not all(np.isfinite(array[start : start + _ROWS]).all() for start in range(0, len(array), _ROWS)):
         raise DataError("an index takes finite vectors; some values are NaN or infinite")
     return array
 
@@ -75,6 +96,42 @@ def top_k(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     return best, where
 
 
+def search_index(index: Any, vectors: Any, k: int, allowed: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Searches any index, with a filter where there is one.
+
+    Args:
+        index: A `core.types.Index`; one without `filters` is searched deeper until enough may be found.
+        vectors: Queries, shape (queries, dimension).
+        k: Results a query.
+        allowed: Mask of the positions that may be found, shape (n,); None for all.
+    """
+    if allowed is None:
+        return index.search(vectors, k)
+    if getattr(index, "filters", False):
+        return index.search(vectors, k, allowed)
+    return oversampled(index.search, vectors, k, allowed)
+
+
+def oversampled(search: Search, vectors: Any, k: int, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A filtered search by one that cannot filter: ever deeper, until enough of what it finds may be found.
+
+    Args:
+        search: Searches without a filter.
+        vectors: Queries, shape (queries, dimension).
+        k: Results a query.
+        allowed: Mask of the positions that may be found, shape (n,).
+    """
+    size, there = len(allowed), int(np.sum(allowed))
+    wanted = min(k, there)
+    depth = min(size, math.ceil(1.5 * k * size / max(1, there)) + 16)
+    while True:
+        scores, positions = search(vectors, max(depth, 1))
+        kept = (positions >= 0) & allowed[np.maximum(positions, 0)] if size else positions >= 0
+        if depth >= size or (kept.sum(axis=1) >= wanted).all():
+            return order(scores, np.where(kept, positions, -1), k)
+        depth = min(size, 2 * depth)
+
+
 def order(scores: np.ndarray, positions: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """An engine's results in our order: best first, equal scores by position, k columns, empty places last.
 
@@ -83,7 +140,8 @@ def order(scores: np.ndarray, positions: np.ndarray, k: int) -> tuple[np.ndarray
         positions: Shape (queries, m), -1 for no result.
         k: Columns of the result.
     """
-    scores = np.where(positions < 0, -np.inf, np.round(scores, DECIMALS)).astype(np.float32)
+    # masked before it is rounded: engines fill empty places with the lowest number there is
+    scores = np.round(np.where(positions < 0, -np.inf, scores), DECIMALS).astype(np.float32)
     ranking = np.lexsort((positions, -scores), axis=1)[:, :k]
     best = np.full((len(scores), k), -np.inf, dtype=np.float32)
     where = np.full((len(scores), k), -1, dtype=np.int64)

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
-__all__ = ["Compounds", "words", "stop_words"]
+__all__ = ["Compounds", "StopWords", "stop_words", "words"]
 
 Compounds = Literal["split", "both"]
+StopWords = Literal["english", "german", "dutch", "french", "spanish", "italian", "portuguese"]
 
 # runs of letters and digits, joined by the signs that identifiers have: E-417, door.retry_max, /v2/parcels
 _WORD = re.compile(r"\w+(?:[-._/:]\w+)*")
 _PART = re.compile(r"[^\W_]+")
 
 
-def stop_words(language: str | None) -> frozenset[str]:
-    """Words too common to tell texts apart: bm25s's list for `english`, none for None."""
-    if language is None:
+def stop_words(which: str | Sequence[str] | None) -> frozenset[str]:
+    """Words too common to tell texts apart: bm25s's list of a language, the words given, none for None."""
+    if which is None:
         return frozenset()
-    from bm25s.stopwords import STOPWORDS_EN
+    if not isinstance(which, str):
+        return frozenset(word.lower() for word in which)
+    from bm25s import stopwords
 
-    return frozenset(STOPWORDS_EN)
+    lists = {"english": "EN", "portuguese": "PORTUGUESE"}
+    return frozenset(getattr(stopwords, f"STOPWORDS_{lists.get(which, which.upper())}"))
 
 
 def words(

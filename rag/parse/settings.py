@@ -68,7 +68,7 @@ class ParseSettings(Model):
     and for names that it does not fit: the document's id."""
     strict: bool = False
     """Stops at files that cannot be read, instead of listing them and going on with the others."""
-    timeout: float = Field(default=120, gt=0)
+    timeout: float = Field(default=120.0, gt=0)
     """Seconds that one file may take."""
     markdown: component_section("parser", *PARSERS["markdown"]) = MarkdownSettings()  # type: ignore[valid-type]
     """Parser of `.md` files."""

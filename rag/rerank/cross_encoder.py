@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from ...core.cache import JsonCache, digest
 from ...core.chat.weights import resolve_model, weights_fingerprint
 from ...core.components import Resources, Settings
 from ...core.errors import DataError
@@ -15,6 +16,8 @@ from ...core.types import Hit
 from .order import reordered, shown
 
 __all__ = ["CrossEncoderReranker", "CrossEncoderSettings"]
+
+_KEPT = 2048  # pairs written at a time
 
 
 class CrossEncoderSettings(Settings):
@@ -36,6 +39,11 @@ class CrossEncoderSettings(Settings):
     batch_size: int = Field(default=32, ge=1)
     """Pairs read at once. More needs more memory."""
 
+    @property
+    def reads_scores(self) -> bool:
+        """The scores of retrieval are not read."""
+        return False
+
     def build(self, resources: Resources) -> CrossEncoderReranker:
         """Makes the reranker; weights are loaded at its first use.
 
@@ -52,7 +60,7 @@ class CrossEncoderSettings(Settings):
 
 
 class CrossEncoderReranker:
-    """A loaded cross-encoder.
+    """A loaded cross-encoder. Each pair of question and passage is scored once and kept, for whatever asks for it.
 
     Attributes:
         depth: Hits that it wants to see.
@@ -65,6 +73,10 @@ class CrossEncoderReranker:
         self._device = resources.device
         self._folder = resolve_model(settings.model, resources, "rerank.model", settings.revision)
         self._model: Any = None
+        # what determines a pair's score; how many pairs are wanted does not
+        left_out = ("depth", "with_heading")
+        identity = {key: value for key, value in settings.identity(resources).items() if key not in left_out}
+        self._cache = JsonCache(resources.cache_dir / "pairs" / digest(identity)[:20])
 
     def rerank(self, questions: Sequence[str], hits: Sequence[Sequence[Hit]]) -> list[list[Hit]]:
         """Scores the first `depth` hits of each question anew; deeper ones are left out."""
@@ -74,11 +86,25 @@ class CrossEncoderReranker:
             for question, row in zip(questions, tops, strict=True)
             for hit in row
         ]
-        if not pairs:
-            return tops
-        model = self._load()
-        scores = iter(model.predict(pairs, batch_size=self._settings.batch_size, show_progress_bar=False).tolist())
+        scores = iter(self._scores(pairs))
         return [reordered(row, [next(scores) for _ in row]) for row in tops]
+
+    def _scores(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
+        keys = [digest(list(pair)) for pair in pairs]
+        known = self._cache.get_many(keys)
+        missing = {key: pair for key, pair in zip(keys, pairs, strict=True) if key not in known}
+        if missing:
+            model = self._load()
+            todo = list(missing.items())
+            for start in range(0, len(todo), _KEPT):  # a kill loses at most so many
+                part = todo[start : start + _KEPT]
+                asked = [pair for _, pair in part]
+                found = model.predict(asked, batch_size=self._settings.batch_size, show_progress_bar=False).tolist()
+                # rounded, so that what else shares a batch, which changes the last bits, changes no order
+                made = {key: round(float(score), 6) for (key, _), score in zip(part, found, strict=True)}
+                self._cache.put_many(made)
+                known.update(made)
+        return [known[key] for key in keys]
 
     def _load(self) -> Any:
         if self._model is None:

@@ -39,6 +39,11 @@ class LateInteractionSettings(Settings):
     batch_size: int = Field(default=32, ge=1)
     """Texts encoded at once. More needs more memory."""
 
+    @property
+    def reads_scores(self) -> bool:
+        """The scores of retrieval count where `weight` is below 1."""
+        return self.weight < 1
+
     def build(self, resources: Resources) -> LateInteractionReranker:
         """Makes the reranker; weights are loaded at its first use.
 

@@ -101,7 +101,8 @@ def test_identity_is_of_the_weights_and_leaves_out_what_changes_nothing(tiny_mod
     shutil.copytree(tiny_model, copy)
     one = st_settings(tiny_model).identity(Resources())
     assert one == st_settings(copy, batch_size=7).identity(Resources())
-    assert one != st_settings(copy, dtype="bf16").identity(Resources())
+    for changed in ({"dtype": "bf16"}, {"backend": "onnx"}, {"normalize": False}, {"document_prefix": "p "}):
+        assert one != st_settings(copy, **changed).identity(Resources())
     (copy / "config.json").write_text("{}")
     assert one != st_settings(copy).identity(Resources())
 

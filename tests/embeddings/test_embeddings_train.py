@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 from ragladder.core.components import Resources
-from ragladder.core.errors import ConfigError, DataError, StageError
+from ragladder.core.errors import ConfigError, DataError, MissingExtra, StageError
+from ragladder.core.progress import Reporter
 from ragladder.embeddings.encode import SentenceTransformerSettings
 from ragladder.embeddings.mine import HardNegativeSettings, MiningCorpus
 from ragladder.embeddings.pairs import Pair
-from ragladder.embeddings.train import EmbedTrainSettings, Encode, train_embedder
+from ragladder.embeddings.train import EmbedTrainSettings, Encode, GeneralCheck, train_embedder
 
 NAMES = "locker depot parcel battery robot invoice door code button lamp courier van"
 PAIRS = [Pair(f"q{n}", f"how long {word}", f"the amber {word} is on", f"c{n}") for n, word in enumerate(NAMES.split())]
@@ -201,3 +202,156 @@ def test_unusable_input_is_refused(tiny_model: Path, tmp_path: Path) -> None:
         train_embedder(tiny_model, PAIRS, lambda encode: float("nan"), settings(), tmp_path, Resources())
     with pytest.raises(ValidationError, match="between 0 and 1"):
         settings(wise_ft=[1.5])
+
+
+def test_lora_trains_few_weights_and_saves_a_plain_model(tiny_model: Path, tmp_path: Path) -> None:
+    wanted = settings(method="lora", learning_rate=2e-2, wise_ft=[])
+    result = train_embedder(tiny_model, PAIRS, margin, wanted, tmp_path, Resources())
+    full = train_embedder(tiny_model, PAIRS, margin, settings(epochs=1), tmp_path / "full", Resources())
+    assert result.alpha == 1 and result.best_score > result.base_score + 0.02
+    assert result.trained_parameters < full.trained_parameters
+    assert not list(Path(result.folder).rglob("adapter*"))
+    saved = SentenceTransformerSettings(model=result.folder).build(Resources())
+    assert margin(saved.encode) == pytest.approx(result.best_score, abs=1e-5)
+
+
+def test_a_killed_lora_training_goes_on_to_the_same_result(tiny_model: Path, tmp_path: Path) -> None:
+    wanted = settings(method="lora", learning_rate=1e-2, wise_ft=[])
+    whole = train_embedder(tiny_model, PAIRS, margin, wanted, tmp_path / "whole", Resources())
+
+    def killed(epoch: int, score: float) -> None:
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_embedder(tiny_model, PAIRS, margin, wanted, tmp_path / "b", Resources(), on_epoch=killed)
+    again = train_embedder(tiny_model, PAIRS, margin, wanted, tmp_path / "b", Resources())
+    assert again.history == whole.history
+    np.testing.assert_array_equal(vectors(again.folder), vectors(whole.folder))
+
+
+def test_lora_on_layers_that_are_not_there_is_refused(tiny_model: Path, tmp_path: Path) -> None:
+    wanted = settings(method="lora", lora={"target_modules": ["nowhere"]})
+    with pytest.raises(ConfigError, match="target_modules nowhere"):
+        train_embedder(tiny_model, PAIRS, margin, wanted, tmp_path, Resources())
+
+
+def test_negatives_are_mined_again_and_a_kill_changes_nothing(tiny_model: Path, tmp_path: Path) -> None:
+    corpus = MiningCorpus((*(p.positive for p in PAIRS), "hold the button", "press the lamp"), {})
+    hard = {"num_negatives": 2, "relative_margin": None, "remine": True}
+    wanted = settings(hard_negatives=hard, epochs=3, wise_ft=[])
+    whole = train_embedder(tiny_model, PAIRS, margin, wanted, tmp_path / "a", Resources(), mining=corpus)
+    once = settings(hard_negatives={**hard, "remine": False}, epochs=3, wise_ft=[])
+    fixed = train_embedder(tiny_model, PAIRS, margin, once, tmp_path / "c", Resources(), mining=corpus)
+    per_epoch = len(whole.history) // 3
+    assert [r.loss for r in whole.history[:per_epoch]] == [r.loss for r in fixed.history[:per_epoch]]
+    assert whole.history != fixed.history
+
+    def killed(epoch: int, score: float) -> None:
+        if epoch == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_embedder(tiny_model, PAIRS, margin, wanted, tmp_path / "b", Resources(), mining=corpus, on_epoch=killed)
+    again = train_embedder(tiny_model, PAIRS, margin, wanted, tmp_path / "b", Resources(), mining=corpus)
+    assert again.history == whole.history
+
+
+def test_out_of_memory_halves_the_batch_and_says_so(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+    from ragladder.embeddings import train
+
+    fit = train.fit
+
+    def small_memory(model, rows, loss, setup, *rest):
+        if setup.batch_size > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return fit(model, rows, loss, setup, *rest)
+
+    monkeypatch.setattr(train, "fit", small_memory)
+    log = tmp_path / "log"
+    reporter = Reporter(quiet=True, log=log)
+    wanted = settings(epochs=1, batch_size=8, wise_ft=[])
+    result = train_embedder(tiny_model, PAIRS, margin, wanted, tmp_path / "a", Resources(), reporter)
+    assert result.batch_size == 2
+    assert "out of memory; starting again with batch_size 4" in log.read_text()
+    monkeypatch.setattr(train, "fit", lambda *rest: (_ for _ in ()).throw(torch.OutOfMemoryError("no")))
+    with pytest.raises(StageError, match="out of memory with 2 pairs a step; lower max_length"):
+        train_embedder(tiny_model, PAIRS, margin, wanted, tmp_path / "b", Resources())
+
+
+def test_a_model_that_forgets_too_much_is_not_taken(tiny_model: Path, tmp_path: Path) -> None:
+    base = vectors(str(tiny_model))
+
+    def likeness(encode: Encode) -> float:
+        return float((encode([p.query for p in PAIRS], "query") * base).sum(axis=1).mean())
+
+    free = train_embedder(tiny_model, PAIRS, margin, settings(), tmp_path / "a", Resources())
+    measured = train_embedder(
+        tiny_model, PAIRS, margin, settings(), tmp_path / "b", Resources(), general=GeneralCheck(likeness)
+    )
+    assert measured.alpha == free.alpha > 0
+    assert [alpha for alpha, _ in measured.general] == [0, free.alpha]
+    strict = GeneralCheck(likeness, max_loss=0.0)
+    kept = train_embedder(tiny_model, PAIRS, margin, settings(), tmp_path / "c", Resources(), general=strict)
+    assert (kept.alpha, kept.best_score) == (0, kept.base_score)
+    np.testing.assert_allclose(vectors(kept.folder), base, atol=1e-6)
+
+
+def test_a_static_model_is_trained_whole(tiny_model: Path, tmp_path: Path) -> None:
+    from ragladder.embeddings._library import load_model
+    from ragladder.embeddings.static import distill
+
+    distill(load_model(tiny_model), tmp_path / "static", 8)
+    wanted = settings(freeze_layers="half", learning_rate=None, epochs=3, wise_ft=[])
+    result = train_embedder(tmp_path / "static", PAIRS, margin, wanted, tmp_path / "out", Resources())
+    assert result.learning_rate == 1e-3
+    assert result.best_score > result.base_score
+
+
+def test_a_model_without_pooling_is_refused_and_a_plain_transformer_is_said(tiny_model: Path, tmp_path: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.modules import Transformer
+
+    plain = tmp_path / "plain"
+    SentenceTransformer(str(tiny_model), device="cpu")[0].save(str(plain))
+    SentenceTransformer(modules=[Transformer(str(plain))], device="cpu").save_pretrained(str(tmp_path / "bare"))
+    with pytest.raises(DataError, match="has no pooling"):
+        train_embedder(tmp_path / "bare", PAIRS, margin, settings(), tmp_path / "a", Resources())
+    log = tmp_path / "log"
+    wanted = settings(epochs=1, wise_ft=[])
+    train_embedder(plain, PAIRS, margin, wanted, tmp_path / "b", Resources(), Reporter(quiet=True, log=log))
+    assert "mean pooling is taken" in log.read_text()
+
+
+def test_loggers_are_taken_by_name(tiny_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="report_to: 'paper' is no logger of the trainer; known: .*wandb"):
+        train_embedder(tiny_model, PAIRS, margin, settings(report_to=["paper"]), tmp_path, Resources())
+    from importlib.util import find_spec
+
+    if find_spec("clearml") is None:
+        with pytest.raises(MissingExtra, match="'clearml' is not installed .*pip install clearml"):
+            train_embedder(tiny_model, PAIRS, margin, settings(report_to=["clearml"]), tmp_path, Resources())
+
+
+def test_the_estimate_counts_the_steps_and_weights_of_the_training(tiny_model: Path, tmp_path: Path) -> None:
+    from ragladder.embeddings.probe import estimate_embedding
+
+    wanted = settings(wise_ft=[])
+    found = estimate_embedding(tiny_model, PAIRS, wanted, Resources(), price_per_hour=3600)
+    result = train_embedder(tiny_model, PAIRS, margin, wanted, tmp_path, Resources())
+    assert (found.steps, found.trained_parameters) == (len(result.history), result.trained_parameters)
+    assert found.money == pytest.approx(found.seconds, abs=0.1)
+    assert found.seconds_per_step > 0 and found.batch_size == 4
+    with pytest.raises(DataError, match="1 training pairs"):
+        estimate_embedding(tiny_model, PAIRS[:1], wanted, Resources())
+
+
+def test_several_processes_are_refused_before_anything_runs(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="trains on one device"):
+        train_embedder(tiny_model, PAIRS, margin, settings(), tmp_path, Resources())

@@ -1,10 +1,19 @@
 """Answers: SQuAD's examples, abstention, citations and what cannot be scored."""
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from ragladder.core.types import Answer, Evidence, Question, Score
-from ragladder.eval.answers import ANSWER_METRICS, abstains, answer_scores, exact_match, normalise_answer, token_f1
+from ragladder.eval.answers import (
+    ANSWER_METRICS,
+    READ,
+    abstains,
+    answer_recall,
+    answer_scores,
+    exact_match,
+    normalise_answer,
+    token_f1,
+)
 
 SAYS_NOTHING = "Not documented"
 
@@ -54,6 +63,44 @@ def test_property_measures_are_symmetric_bounded_and_one_for_equal_texts(one: st
 )
 def test_answer_contained_leaves_citations_out_and_keeps_words_whole(answer: str, contained: float) -> None:
     assert scored(answer, "12 seconds [HW-207]")["answer_contained"].value == contained
+
+
+@pytest.mark.parametrize(
+    ("answer", "recall"),
+    [
+        ("It takes 12 seconds, which is long.", 1.0),
+        ("12 minutes", 0.5),
+        ("Nobody knows.", 0.0),
+        ("", 0.0),
+        ("12 12 12", 0.5),
+        ("12 seconds [HW-209]", 1.0),  # the citation has a metric of its own
+    ],
+)
+def test_answer_recall_is_the_share_of_the_references_tokens(answer: str, recall: float) -> None:
+    assert scored(answer, "12 seconds [HW-207]")["answer_recall"].value == recall
+
+
+@pytest.mark.parametrize("metric", ["answer_recall", "answer_contained"])
+def test_a_long_answer_is_not_read_to_its_end(metric: str) -> None:
+    padding = "word " * READ
+    assert scored(padding + "blue", "blue")[metric].value == 1.0
+    assert scored(padding + "word blue", "blue")[metric].value == 0.0
+
+
+def test_a_reference_that_is_a_citation_alone_is_looked_for_as_it_stands() -> None:
+    assert scored("see [HW-207]", "[HW-207]")["answer_recall"].value == 1.0
+    assert scored("see [HW-208]", "[HW-207]")["answer_contained"].value == 0.0
+
+
+@given(answer=st.text(max_size=60), reference=st.text(min_size=1, max_size=40))
+def test_property_recall_is_bounded_and_one_for_an_answer_that_begins_with_the_reference(
+    answer: str, reference: str
+) -> None:
+    plain = normalise_answer(reference)
+    assume(plain)
+    assert 0 <= answer_recall(answer, plain) <= 1
+    assert answer_recall(f"{plain} {answer}", plain) == 1
+    assert answer_recall(answer, plain) >= token_f1(answer, plain) / 2  # F1 is at most twice the recall
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from ragladder.core.types import Document, Evidence, Question
 from ragladder.eval._near import near_duplicates, normal_form
 from ragladder.eval.audit import AuditReport, AuditSettings, audit_questions
+from ragladder.eval.closed_book import ClosedBook
 from ragladder.eval.power import design_effect
+from ragladder.eval.synth import CallCounts
 
 WORDS = ("amber", "bolt", "crane", "delta", "ember", "flint", "gauge", "hinge", "ivory", "joint", "kiln", "latch")
 
@@ -188,3 +190,42 @@ def test_property_equal_texts_are_all_paired_with_the_first(texts: list[str]) ->
     forms = [normal_form(text) for text in texts]
     repeated = {j for j, form in enumerate(forms) if form and form in forms[:j]}
     assert {j for _, j, _ in pairs} == repeated
+
+
+def test_synthetic_questions_that_decide_are_named() -> None:
+    questions = [replace(q, tags={"source": "synthetic-extractive"}) for q in clean()]
+    assert found(audit(questions)) == {("synthetic", "warning")}
+    assert audit(questions).findings[0].count == 80, "training questions are no fault"
+    questions = [replace(q, tags={"source": "synthetic-llm"}) for q in clean()]
+    assert found(audit(questions)) == {("synthetic", "info")} and audit(questions).fit
+
+
+def known(asked: int, checked: int, right: int) -> ClosedBook:
+    answers = {f"q{n}": "7 km" for n in range(right)}
+    return ClosedBook(asked=asked, checked=checked, known=answers, calls=CallCounts(calls=asked))
+
+
+def test_what_an_llm_knows_without_documents_is_a_warning_above_a_share() -> None:
+    def findings(result: ClosedBook, **settings: float) -> list[tuple[str, int]]:
+        report = audit_questions(clean(), documents(clean()), AuditSettings(**settings), known=result)  # type: ignore[arg-type]
+        assert report.closed_book == result and report.fit
+        return [(f.level, f.count) for f in report.findings if f.check == "closed book"]
+
+    assert findings(known(100, 100, 0)) == []
+    assert findings(known(100, 100, 10)) == [("info", 10)]
+    assert findings(known(100, 100, 11)) == [("warning", 11)]
+    assert findings(known(100, 100, 11), max_known=0.2) == [("info", 11)]
+    assert findings(known(100, 60, 0)) == [("warning", 1)]
+
+
+def test_questions_about_two_things_are_no_duplicates_however_alike() -> None:
+    pairs = near_duplicates(
+        ["How long does the filter of the pump last?", "How long does the filter of the loom last?"], 80
+    )
+    assert pairs == []
+    typo = near_duplicates(
+        ["How long does the filter of the pump last?", "How long does the filtre of the pump last?"], 80
+    )
+    assert [pair[:2] for pair in typo] == [(0, 1)]
+    more = near_duplicates(["Where is the key of the safe?", "Where is the small key of the safe?"], 80)
+    assert [pair[:2] for pair in more] == [(0, 1)]

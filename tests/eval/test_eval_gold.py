@@ -2,12 +2,14 @@
 
 import re
 import unicodedata
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from ragladder.core.types import Document, Evidence, Question
-from ragladder.eval.gold import locate, locate_text, spans_of
+from ragladder.eval._finder import PassageFinder
+from ragladder.eval.gold import fold, locate, locate_text, spans_of
 
 BEFORE = "# Restart\n\nThe nest must be empty before any work starts. "
 EVIDENCE = "Hold the restart pin for 12 seconds until the lamp turns amber."
@@ -150,3 +152,66 @@ def test_evidence_that_was_never_looked_for_is_an_error() -> None:
     with pytest.raises(ValueError, match="question 'q' has evidence but no gold spans"):
         spans_of({}, question(Evidence("d", "x")))
     assert spans_of({}, question()) == ()
+
+
+@given(text=st.text(max_size=120))
+def test_property_the_normal_form_is_that_of_each_character(text: str) -> None:
+    folded, offsets = fold(text)
+    expected = [
+        (letter, place)
+        for place, character in enumerate(text)
+        for letter in unicodedata.normalize("NFKD", character).casefold()
+        if letter.isalnum()
+    ]
+    assert folded == "".join(letter for letter, _ in expected)
+    assert [int(offset) for offset in offsets] == [place for _, place in expected]
+
+
+def test_spans_are_plain_numbers_that_can_be_written_as_json() -> None:
+    for wanted in (EVIDENCE.upper(), EVIDENCE.replace("amber", "ambre")):
+        span = locate_text(wanted, "d", "Ä " + BEFORE + EVIDENCE + AFTER)
+        assert span.found and type(span.start) is int and type(span.end) is int
+
+
+def test_documents_are_gone_through_once_whatever_the_order_of_the_questions() -> None:
+    seen: list[str] = []
+
+    def corpus() -> Iterator[Document]:
+        for name in ("a", "b"):
+            seen.append(name)
+            yield document(f"{BEFORE}{EVIDENCE}{AFTER} {name}", name)
+
+    asked = [question(Evidence(name, EVIDENCE), id_=f"q{n}") for n, name in enumerate("bab")]
+    gold = locate(asked, corpus())
+    assert seen == ["a", "b"] and list(gold) == ["q0", "q1", "q2"]
+    assert all(
+        span.found and span.doc_id == evidence.doc_id
+        for q in asked
+        for span, evidence in zip(gold[q.id], q.evidence, strict=True)
+    )
+
+
+CORPUS = {
+    "a.md": BEFORE + EVIDENCE + AFTER,
+    "b.md": "Other text. HOLD THE RESTART PIN FOR 12 SECONDS until the lamp turns amber.",
+    "c.md": "Nothing of the kind, wait 12 s.",
+}
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_passages_are_found_in_all_documents_exactly_or_else_by_letters(together: bool) -> None:
+    passages = [EVIDENCE, "Hold the restart pin\nfor 12 seconds", "12 s", "not there at all, nowhere", ""]
+    finder = PassageFinder(CORPUS, passages if together else ())
+    found = [finder.documents(passage) for passage in passages[:4]]
+    assert found == [["a.md"], ["a.md", "b.md"], ["a.md", "c.md"], []]
+
+
+@given(start=st.integers(0, 60), length=st.integers(1, 90), loose=st.booleans())
+def test_property_each_stretch_of_a_document_is_found_in_it(start: int, length: int, loose: bool) -> None:
+    text = CORPUS["a.md"] * 2
+    passage = text[start : start + length]
+    if loose:
+        passage = passage.upper().replace(" ", "\n")
+    finder = PassageFinder({**CORPUS, "a.md": text}, [passage, EVIDENCE])
+    if not loose or len(letters(passage)) >= 12:
+        assert "a.md" in finder.documents(passage)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from ragladder.core.errors import DataError
 from ragladder.core.types import Chunk, Evidence, Question
 from ragladder.eval.ir import (
+    document_metrics,
     document_ranking,
     document_scores,
     qrels_of,
@@ -102,6 +103,7 @@ def test_a_question_without_a_relevant_document_is_not_applicable() -> None:
     for asked in (question(), question("a", relevance="0")):
         scores = document_scores([asked], [[]], (5,))
         assert {(s.value, s.status) for s in scores} == {(None, "not_applicable")}
+        assert [s.metric for s in scores] == document_metrics([5])
         assert {s.metric for s in scores} == {"doc_ndcg@5", "doc_recall@5", "doc_precision@5", "doc_mrr@5", "doc_map"}
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ragladder.core.types import Chunk, Evidence, Question
 from ragladder.eval.gold import GoldSpan
-from ragladder.eval.retrieval import evidence_ranks, retrieval_scores
+from ragladder.eval.retrieval import evidence_ranks, retrieval_metrics, retrieval_scores
 
 
 def chunk(start: int, end: int, doc_id: str = "d") -> Chunk:
@@ -101,6 +101,34 @@ def test_a_budget_cuts_the_text_where_it_ends() -> None:
     # the second span has 40 characters; half of it is there from 120 on
     assert [values[f"evidence_recall@{b}c"] for b in (49, 60, 119, 120, 500)] == [0.5, 0.5, 0.5, 1.0, 1.0]
     assert scored([span(0, 50)], hits, (1,), budgets=(24,))["evidence_recall@24c"] == 0.0
+
+
+def test_tokens_of_the_context_are_counted_once_a_chunk() -> None:
+    counted: list[str] = []
+
+    def count(text: str) -> int:
+        counted.append(text)
+        return len(text) // 10
+
+    hits = [chunk(0, 100), chunk(200, 250), chunk(0, 100)]
+    values = scored([span(0, 50)], hits, (1, 2, 3), count_tokens=count)
+    assert [values[f"context_tokens@{k}"] for k in (1, 2, 3)] == [10.0, 15.0, 25.0]
+    assert len(counted) == 2
+    scores = retrieval_scores([question(0)], [hits], {"q": ()}, (2,), count_tokens=count)
+    assert [(s.value, s.status) for s in scores if s.metric == "context_tokens@2"] == [(15.0, "ok")]
+
+
+def test_the_names_are_those_of_the_scores() -> None:
+    for chunks, budgets in (([chunk(0, 9)], (10, 20)), (None, ())):
+        values = scored([span(0, 9)], [chunk(0, 9)], (1, 3), chunks=chunks, budgets=budgets)
+        names = retrieval_metrics((1, 3), budgets, chunks is not None)
+        assert [name for name in values if not name.startswith("context_chars")] == names
+
+
+def test_a_long_chunk_far_in_front_touches_evidence_too() -> None:
+    chunks = [chunk(0, 500), *(chunk(start, start + 10) for start in range(0, 1000, 10))]
+    # the chunk of 500 and one of 10 touch it: 5 of 500 characters
+    assert scored([span(402, 407)], [], (1,), chunks=chunks)["precision_omega"] == pytest.approx(5 / 500)
 
 
 def test_a_question_without_evidence_is_not_applicable_but_has_a_cost() -> None:

@@ -109,6 +109,7 @@ import os, signal
 from ragladder.ladder.cli import app as module
 @module.app.command("wait")
 def wait(): os.kill(os.getpid(), signal.SIGINT)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs deaf to it
 module.main()"""
     done = run("wait", code=code)
     assert done.returncode == 130 and "run the same command again to go on" in done.stderr

@@ -13,7 +13,7 @@ import pytest
 import ragladder
 
 ROOT = Path(ragladder.__file__).resolve().parent
-SIDE = {"tests", "benchmarks", "configs", "build", "dist"}
+SIDE = {"tests", "benchmarks", "configs", "docs", "examples", "build", "dist"}
 needs_source = pytest.mark.skipif(not (ROOT / "pyproject.toml").is_file(), reason="needs the source tree")
 
 
@@ -80,7 +80,8 @@ def test_a_wheel_has_everything_and_works_beside_folders_of_the_same_names(tmp_p
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {f"ragladder/{name}" for name in modules()} <= names
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"ragladder"}
-    assert not [name for name in names if name.startswith(("ragladder/tests/", "ragladder/benchmarks/"))]
+    aside = ("ragladder/tests/", "ragladder/benchmarks/", "ragladder/examples/", "ragladder/docs/")
+    assert not [name for name in names if name.startswith(aside)]
     data = {name for name in tracked if name.startswith("configs/") or name == "py.typed"}
     data |= {name for name in tracked if name.startswith("ladder/report/") and name.endswith((".j2", ".css", ".js"))}
     assert len(data) > 80

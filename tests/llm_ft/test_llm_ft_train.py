@@ -146,7 +146,7 @@ def test_merged_logits_equal_those_with_the_adapter(trained: LoraResult, tiny_mo
     assert hashes(tiny_model) == before
     with pytest.raises(DataError, match="exists already"):
         merge_adapter(tiny_model, trained.adapter, folder)
-    with pytest.raises(DataError, match="cannot be merged"):
+    with pytest.raises(DataError, match="holds no adapter_config.json"):
         merge_adapter(tiny_model, tmp_path, tmp_path / "other")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["merged"]
 

@@ -10,9 +10,11 @@ import pytest
 from pydantic import TypeAdapter
 from ragladder.core.chat import ChatRequest, Completion, Probe
 from ragladder.core.components import Resources
+from ragladder.core.errors import ConfigError
 from ragladder.core.types import Chunk, Generator, Question
 from ragladder.rag.generate import ExtractiveSettings, GeneratorSection, LLMGenerator, LLMGeneratorSettings
 from ragladder.rag.prompt import Demonstration, PromptSettings
+from ragladder.rag.structured import ANSWER_SCHEMA
 
 N4 = "## N4\nThe nest is grey.\nHold the restart pin for 12 seconds."
 RESTART = Chunk("HW-207_a.md", 0, 90, N4, "HW-207", "Nest", ("Nest", "N4"))
@@ -99,8 +101,76 @@ def test_llm_keeps_failures_tokens_and_what_stood_in_the_prompt() -> None:
 def test_llm_shows_demonstrations() -> None:
     chat = ScriptedChat({"": Completion("x")})
     reader = LLMGenerator(chat, llm_settings(prompt={"demonstrations": 1}))
-    reader.with_demonstrations([Demonstration("Which day?", "Monday [X]")]).generate([ask("q")], [[]])
+    examples = [Demonstration("Which day?", "Monday [X]"), Demonstration("Q?", "Friday [X]")]
+    reader.with_demonstrations(examples).generate([ask("q")], [[]])
     assert "Monday [X]" in chat.asked[0].messages[0].content
+    with pytest.raises(ConfigError, match="demonstrations is 1, but there are only 1 train questions"):
+        reader.with_demonstrations(examples[:1])
+    with pytest.raises(ConfigError, match="demonstrations is 1, but 0 were given"):
+        reader.generate([ask("q")], [[]])
+
+
+def test_json_answers_are_parsed_and_what_does_not_fit_is_a_status() -> None:
+    good = '```json\n{"answered": true, "answer": "12 seconds", "citations": ["HW-207", "[X]"]}\n```'
+    chat = ScriptedChat(
+        {
+            "long?": Completion(good, prompt_tokens=9),
+            "who?": Completion('{"answered": false, "answer": "", "citations": []}'),
+            "cut?": Completion('{"answered": true, "ans', detail="cut at max_tokens", completion_tokens=3),
+            "odd?": Completion('{"answered": "yes", "answer": "x", "citations": []}'),
+            "void?": Completion('{"answered": true, "answer": " ", "citations": []}'),
+            "none?": Completion("12 seconds"),
+        }
+    )
+    reader = LLMGenerator(chat, llm_settings(prompt={"output": "json", "abstention": "no idea"}))
+    names = list(chat.script)
+    answers = reader.generate([ask(name, name) for name in names], [[RESTART]] * len(names))
+    assert all(request.json_schema == ANSWER_SCHEMA for request in chat.asked)
+    found = dict(zip(names, answers, strict=True))
+    assert (found["long?"].text, found["long?"].status) == ("12 seconds [HW-207] [X]", "ok")
+    assert (found["who?"].text, found["who?"].status) == ("no idea", "ok")
+    assert [found[name].status for name in names[2:]] == ["parse_error"] * 4
+    assert [found[name].text for name in names[2:]] == [""] * 4
+    assert "no JSON object" in found["cut?"].detail and "cut at max_tokens" in found["cut?"].detail
+    assert "answered" in found["odd?"].detail and "holds no answer" in found["void?"].detail
+    assert found["cut?"].completion_tokens == 3, "failures cost too"
+
+
+def test_a_chain_extracts_then_answers_and_counts_both_calls() -> None:
+    chat = ScriptedChat(
+        {
+            "word for word": Completion(
+                "Hold the restart pin. [HW-207]", prompt_tokens=50, completion_tokens=9, seconds=1
+            ),
+            "Hold the restart pin. [HW-207]": Completion("12 seconds", prompt_tokens=7, completion_tokens=2, seconds=2),
+        }
+    )
+    reader = LLMGenerator(chat, llm_settings(prompt={"chain": "extract"}, extract_max_tokens=77, max_tokens=9))
+    (answer,) = reader.generate([ask("long?")], [[RESTART, BILL]])
+    assert (answer.text, answer.prompt_tokens, answer.completion_tokens, answer.seconds) == ("12 seconds", 57, 11, 3)
+    assert answer.contexts == (RESTART, BILL)
+    assert [request.max_tokens for request in chat.asked] == [77, 9]
+
+
+def test_a_chain_that_finds_nothing_abstains_and_a_failed_first_call_is_a_status() -> None:
+    chat = ScriptedChat(
+        {
+            "Question: who?": Completion("NONE.", prompt_tokens=5, completion_tokens=1),
+            "Question: how?": Completion("", "timeout", "no answer", seconds=1),
+        }
+    )
+    reader = LLMGenerator(chat, llm_settings(prompt={"chain": "extract", "output": "json", "abstention": "no idea"}))
+    nothing, failed = reader.generate([ask("who?", "a"), ask("how?", "b")], [[RESTART], [BILL]])
+    assert len(chat.asked) == 2, "the second call is saved"
+    assert (nothing.text, nothing.status, nothing.prompt_tokens) == ("no idea", "ok", 5)
+    assert (failed.text, failed.status, failed.detail) == ("", "timeout", "extracting: no answer")
+
+
+def test_what_was_reasoned_is_taken_off() -> None:
+    chat = ScriptedChat({"a?": Completion("HW-207 says so.\nAnswer: 12 seconds [HW-207]"), "b?": Completion("14 days")})
+    reader = LLMGenerator(chat, llm_settings(prompt={"template": "reasoned"}))
+    answers = reader.generate([ask("a?"), ask("b?")], [[RESTART], [BILL]])
+    assert [answer.text for answer in answers] == ["12 seconds [HW-207]", "14 days"]
 
 
 def test_identity_holds_the_template_text_and_the_models(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from ragladder.core.errors import ConfigError, DataError, EndpointError, Ragladd
 from ragladder.rag.index import BM25Index, BM25Settings, IndexSection, QdrantIndexSettings, VectorIndex, top_k
 from ragladder.rag.index.qdrant import LOCAL_LIMIT
 
-EXACT = ["numpy", "flat", "qdrant"]
+EXACT = ["numpy", "flat", "qdrant", "ivf_flat"]  # at this size ivf_flat looks into all of its lists
 ALL = [*EXACT, "hnsw"]
 
 

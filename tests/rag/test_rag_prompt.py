@@ -16,6 +16,8 @@ from ragladder.rag.prompt import (
     PromptSettings,
     build_messages,
     build_prompt,
+    extraction_prompt,
+    ordered,
     passage_heading,
     render_passage,
 )
@@ -92,9 +94,9 @@ def test_braces_in_texts_stay_as_they_are() -> None:
 
 
 def test_the_other_templates_say_how_to_abstain() -> None:
-    for name in ("plain", "cited"):
+    for name in ("plain", "cited", "reasoned"):
         text = build_messages("q?", [NEST], PromptSettings(template=name, abstention="no idea"))[0].content
-        assert "write: no idea" in text
+        assert "write: no idea" in text or "write: Answer: no idea" in text
         assert text.index("Hold the pin.") < text.index("Question: q?")
     assert "{" not in build_messages("q", [NEST], PromptSettings(template="cited"))[0].content
 
@@ -115,4 +117,44 @@ def test_templates_that_cannot_work_are_refused(template: str, said: str) -> Non
     with pytest.raises(ConfigError, match=r"a\.yaml.*prompt.template") as caught:
         validate({"prompt": {"template": template}}, Config, "a.yaml")
     assert said in str(caught.value)
-    assert set(TEMPLATES) == {"question_twice", "plain", "cited"}
+    assert set(TEMPLATES) == {"question_twice", "plain", "cited", "reasoned"}
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 9)), max_size=8, unique=True))
+def test_every_order_keeps_all_passages(places: list[tuple[str, int]]) -> None:
+    chunks = [Chunk(doc, start, start + 1, "x") for doc, start in places]
+    for order in ("best_first", "best_last", "ends", "document"):
+        assert sorted(c.id for c in ordered(chunks, order)) == sorted(c.id for c in chunks)
+    by_document = ordered(chunks, "document")
+    assert [c.doc_id for c in by_document] == sorted(
+        (c.doc_id for c in chunks), key=[c.doc_id for c in chunks].index
+    ), "the document of the best passage first"
+    for doc in "ab":
+        starts = [c.start for c in by_document if c.doc_id == doc]
+        assert starts == sorted(starts)
+
+
+def test_the_best_stand_at_the_ends() -> None:
+    chunks = [Chunk("d", n, n + 1, "x") for n in range(5)]
+    assert [c.start for c in ordered(chunks, "ends")] == [0, 2, 4, 3, 1]
+    assert [c.start for c in ordered(chunks, "best_last")] == [4, 3, 2, 1, 0]
+
+
+def test_json_is_asked_for_and_shown_in_the_examples() -> None:
+    settings = PromptSettings(output="json", demonstrations=2)
+    examples = [Demonstration("Q1?", "12 s [X] [Y]"), Demonstration("Q2?", "")]
+    text = build_messages("q", [NEST], settings, examples)[0].content
+    assert text.startswith("Reply with one JSON object")
+    assert 'Answer: {"answered": true, "answer": "12 s", "citations": ["X", "Y"]}' in text
+    assert 'Answer: {"answered": false, "answer": "", "citations": []}' in text
+    plain = build_messages("q", [NEST], PromptSettings(demonstrations=2, abstention="no idea"), examples)[0].content
+    assert "Question: Q2?\nAnswer: no idea\n" in plain
+
+
+def test_the_first_call_of_a_chain_asks_for_sentences_and_the_second_reads_them() -> None:
+    settings = PromptSettings(chain="extract", max_context_tokens=18)
+    first = extraction_prompt("How {long}?", [NEST, Chunk("a", 0, 1, "x" * 400)], settings)
+    assert first.contexts == (NEST,)
+    assert "word for word" in first.messages[0].content and "Question: How {long}?" in first.messages[0].content
+    second = build_prompt("How?", [NEST], settings, extract="Hold it. [HW-207]").messages[0].content
+    assert "Hold it. [HW-207]" in second and "N4" not in second

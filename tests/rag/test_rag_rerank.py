@@ -85,6 +85,32 @@ def test_cross_encoder_sorts_by_the_models_score(tmp_path: Path, resources: Reso
     assert identity == settings.model_copy(update={"batch_size": 1}).identity(resources)
 
 
+def test_a_pair_is_scored_once_whatever_asks_for_it(
+    tmp_path: Path, resources: Resources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_encoder(tmp_path / "ce", labels=1)
+    from sentence_transformers import CrossEncoder
+
+    asked: list[int] = []
+    predict = CrossEncoder.predict
+
+    def counted(self: Any, pairs: Any, **values: Any) -> Any:
+        asked.append(len(pairs))
+        return predict(self, pairs, **values)
+
+    monkeypatch.setattr(CrossEncoder, "predict", counted)
+    first = CrossEncoderSettings(model="ce", depth=2, max_length=32).build(resources)
+    few = first.rerank(["where cat", "where cat"], [hits(), hits()])
+    assert asked == [2], "the same question twice is one"
+    again = CrossEncoderSettings(model="ce", depth=4, max_length=32).build(resources)
+    all_ = again.rerank(["where cat"], [hits()])
+    assert asked == [2, 2], "deeper: only what is new"
+    scores = {hit.chunk.start: hit.score for hit in all_[0]}
+    assert {hit.chunk.start: hit.score for hit in few[0]}.items() <= scores.items()
+    CrossEncoderSettings(model="ce", depth=4, max_length=16).build(resources).rerank(["where cat"], [hits()])
+    assert asked == [2, 2, 4], "another max_length is another score"
+
+
 def test_a_model_that_is_no_reranker_is_refused(tmp_path: Path, resources: Resources) -> None:
     make_encoder(tmp_path / "three", labels=3)
     reranker = CrossEncoderSettings(model="three").build(resources)

@@ -1,0 +1,177 @@
+"""What embedding finetuning gains on BEIR folders, by configs/embed-beir.yaml: full weights, LoRA, query adapter.
+
+    python benchmarks/embed_train.py --train ../shared/data/feedbackqa:dev --other ../shared/data/scifact:test
+    python benchmarks/embed_train.py --train ../shared/data/scifact:test --other ../shared/data/feedbackqa:dev
+    python benchmarks/embed_train.py --train ../shared/data/feedbackqa:dev --sample 40 --methods adapter   # a trial
+
+`--train DIR:SPLIT` trains on the folder's train queries and scores its SPLIT, of which nothing is chosen: a part of the
+train queries, whose documents no other train query asks about, is held out as dev. `--other DIR:SPLIT` is a set that is
+not trained for. Prints a Markdown table: nDCG@10 and Recall@10 before and after, paired differences with 95% intervals
+over queries, and seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import random
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from ragladder.core.progress import Reporter
+from ragladder.eval.questions import load_questions
+from ragladder.eval.statistics import paired_comparison
+from ragladder.ladder.config import PipelineConfig, load_experiment, with_changes
+from ragladder.ladder.rungs.embedding import embedding_data, embedding_stage, trained_adapter, with_model
+from ragladder.ladder.workbench import Workbench
+
+CONFIG = Path(__file__).parents[1] / "configs" / "embed-beir.yaml"
+METRICS = {"ndcg@10": "nDCG@10", "evidence_recall@10": "Recall@10"}
+METHODS = ("adapter", "lora", "full")
+Values = dict[str, dict[str, float]]
+
+
+def judgements(folder: Path, split: str) -> dict[str, dict[str, str]]:
+    """Grades by query and document."""
+    found: dict[str, dict[str, str]] = defaultdict(dict)
+    with open(folder / "qrels" / f"{split}.tsv", encoding="utf-8") as handle:
+        for row in csv.DictReader(handle, delimiter="\t"):
+            found[row["query-id"]][row["corpus-id"]] = row["score"]
+    return dict(found)
+
+
+def held_out(train: dict[str, dict[str, str]], share: float, most: int) -> set[str]:
+    """Queries for dev, with all the queries that ask about the same documents."""
+    asking: dict[str, set[str]] = defaultdict(set)
+    for query, grades in train.items():
+        for document in grades:
+            asking[document].add(query)
+    wanted, dev = min(most, int(share * len(train))), set[str]()
+    order = sorted(train)
+    random.Random(7).shuffle(order)
+    for query in order:
+        if len(dev) >= wanted:
+            break
+        group, todo = set[str](), {query}
+        while todo:
+            one = todo.pop()
+            group.add(one)
+            todo |= {other for document in train[one] for other in asking[document]} - group
+        # A web of queries that hang together is no fair sample.
+        if len(group) <= wanted // 4:
+            dev |= group
+    return dev
+
+
+def write_folder(source: Path, split: str, out: Path, sample: int | None) -> Path:
+    """A BEIR folder with the scored split as test, and dev held out from train."""
+    train, test = judgements(source, "train"), judgements(source, split)
+    if sample is not None:
+        train = {query: train[query] for query in random.Random(1).sample(sorted(train), min(2 * sample, len(train)))}
+        test = {query: test[query] for query in random.Random(2).sample(sorted(test), min(sample, len(test)))}
+    dev = held_out(train, 0.15, 300)
+    parts = {"train": {q: g for q, g in train.items() if q not in dev}, "dev": {q: train[q] for q in sorted(dev)}}
+    parts["test"] = test
+    (out / "qrels").mkdir(parents=True, exist_ok=True)
+    (out / "queries.jsonl").write_bytes((source / "queries.jsonl").read_bytes())
+    kept = {document for part in parts.values() for grades in part.values() for document in grades}
+    with open(source / "corpus.jsonl", encoding="utf-8") as handle:
+        lines = [line for line in handle if sample is None or json.loads(line)["_id"] in kept]
+    (out / "corpus.jsonl").write_text("".join(lines), encoding="utf-8")
+    for name, part in parts.items():
+        rows = [
+            f"{query}\t{document}\t{grade}\n" for query, grades in part.items() for document, grade in grades.items()
+        ]
+        (out / "qrels" / f"{name}.tsv").write_text("query-id\tcorpus-id\tscore\n" + "".join(rows), encoding="utf-8")
+    return out
+
+
+def workbench(folder: Path, overrides: Sequence[str], cache: Path) -> Workbench:
+    """The config's workbench on a folder."""
+    config = load_experiment(CONFIG, [*overrides, f"data.path={folder}", f"runtime.cache_dir={cache}"])
+    questions = load_questions(Path(config.data.questions))
+    return Workbench(config, CONFIG.parent, questions, Reporter(interval=30))
+
+
+def scores(bench: Workbench, pipeline: PipelineConfig) -> Values:
+    """Metric, then query: value, on test."""
+    questions = bench.split("test")
+    found = bench.retrieval_scores(pipeline, questions, bench.retrieve(pipeline, questions))
+    return {
+        name: {s.question_id: float(s.value) for s in found if s.metric == name and s.value is not None}
+        for name in METRICS
+    }
+
+
+def trained(bench: Workbench, method: str) -> tuple[PipelineConfig, str, float]:
+    """The pipeline with what a method trained, a word on it, and seconds."""
+    pipeline, rung = bench.config.pipeline, bench.config.rungs.embedding
+    data = embedding_data(bench, pipeline)
+    print(f"{method}: {data.pairs.summary()}", flush=True)
+    if method == "adapter":
+        folder, result = trained_adapter(bench, pipeline, rung, data)
+        note = f"dev {result.base_score:.4f} -> {result.best_score:.4f}, learning rate {result.learning_rate}"
+        return with_changes(pipeline, {"query_adapter": str(folder)}), note, result.seconds
+    rung = rung.model_copy(update={"train": rung.train.model_copy(update={"method": method})})
+    stage = embedding_stage(bench, pipeline, rung, data)
+    result = bench.get(stage)
+    note = f"dev {result['base_score']:.4f} -> {result['best_score']:.4f}, alpha {result['alpha']:g}"
+    return with_model(pipeline, str(bench.store.folder(stage) / "model")), note, result["seconds"]
+
+
+def row(name: str, base: Values, after: Values, seconds: float, note: str) -> str:
+    """A line of the table."""
+    cells = [name]
+    for metric in METRICS:
+        ids = sorted(base[metric])
+        found = paired_comparison([after[metric][i] for i in ids], [base[metric][i] for i in ids])
+        mean = sum(after[metric][i] for i in ids) / len(ids)
+        cells.append(f"{mean:.4f} | {found.difference:+.4f} [{found.low:+.4f}, {found.high:+.4f}]")
+    return f"| {' | '.join(cells)} | {seconds:.0f} | {note} |"
+
+
+def main() -> None:
+    """Trains and prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--train", required=True, help="DIR:SPLIT to train on (its train queries) and score")
+    parser.add_argument("--other", help="DIR:SPLIT that is not trained for")
+    parser.add_argument("--methods", default=",".join(METHODS), help="of " + ", ".join(METHODS))
+    parser.add_argument("--sample", type=int, help="only so many queries and their documents, for a trial")
+    parser.add_argument("--work", type=Path, default=Path(".ragladder") / "bench-embed", help="folder for stages")
+    parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
+    arguments = parser.parse_args()
+    folders = {}
+    for role in ("train", "other"):
+        given = getattr(arguments, role)
+        if given:
+            path, _, split = given.rpartition(":")
+            name = f"{Path(path).name}-{split}" + (f"-{arguments.sample}" if arguments.sample else "")
+            place = arguments.work.absolute() / name
+            folders[role] = (name, write_folder(Path(path), split, place, arguments.sample))
+    benches = {
+        role: workbench(folder, arguments.overrides, arguments.work.absolute() / "cache")
+        for role, (_, folder) in folders.items()
+    }
+    base = {role: scores(bench, bench.config.pipeline) for role, bench in benches.items()}
+    lines = []
+    for role, values in base.items():
+        for metric, shown in METRICS.items():
+            found = values[metric]
+            print(f"{folders[role][0]}: base {shown} {sum(found.values()) / len(found):.4f} ({len(found)} queries)")
+    for method in arguments.methods.split(","):
+        started = time.monotonic()
+        pipeline, note, seconds = trained(benches["train"], method)
+        print(f"{method}: {note}, trained in {seconds:.0f} s, {time.monotonic() - started:.0f} s in all", flush=True)
+        for role, bench in benches.items():
+            lines.append(row(f"{method}, {folders[role][0]}", base[role], scores(bench, pipeline), seconds, note))
+            print(lines[-1], flush=True)
+    heads = "".join(f" {shown} | difference [95%] |" for shown in METRICS.values())
+    print(f"\n| what |{heads} seconds | dev |\n|---|" + "---|" * (2 * len(METRICS) + 2))
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()

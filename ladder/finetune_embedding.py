@@ -1,0 +1,315 @@
+"""The embedding rung by itself: pairs, estimate, training, learning curve, search.
+
+Works on the pipeline of a config as it stands, and uses the rung's own functions: a training of the same data and
+settings is one stage, whether a climb or a command asked for it first. Nothing is adopted here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..core.components import Model
+from ..core.errors import ConfigError
+from ..core.progress import Reporter
+from ..embeddings._library import load_cross_encoder
+from ..embeddings.encode import SentenceTransformerSettings
+from ..embeddings.mine import HardNegativeSettings, MinedPairs, mine_negatives
+from ..embeddings.pairs import Pair
+from ..embeddings.probe import EmbedEstimate, estimate_embedding
+from ._finetuning import check_new, delivered, finetuning_bench, spread, trained
+from .config import EmbeddingRungSettings
+from .embedding_curve import LearningCurve, learning_curve
+from .embedding_search import SearchResult, search_settings
+from .rungs.embedding import (
+    EmbeddingData,
+    check_trainable,
+    embedding_data,
+    embedding_stage,
+    mining_candidates,
+    trained_adapter,
+)
+from .workbench import Workbench
+
+__all__ = [
+    "EmbedTraining",
+    "PairRow",
+    "PairsReport",
+    "embed_curve",
+    "embed_estimate",
+    "embed_pairs",
+    "embed_search",
+    "embed_train",
+]
+
+
+class PairRow(Model):
+    """One training pair."""
+
+    question_id: str
+    """Which question."""
+    query: str
+    """Its text."""
+    chunk_id: str
+    """The chunk that answers it."""
+    positive: str
+    """What is embedded of the chunk."""
+    negatives: tuple[str, ...]
+    """Mined hard negatives, hardest first; none where they are not asked for, or too few candidates passed."""
+
+
+class PairsReport(Model):
+    """The training pairs of a config."""
+
+    counts: dict[str, int]
+    """`questions`, `pairs`, and by reason what was left out (see `embeddings.pairs.PairSet`)."""
+    summary: str
+    """The counts in a line."""
+    negatives: dict[str, int] | None
+    """Pairs with all the hard negatives asked for (`complete`), with some (`partial`), with none (`without`), which are
+    trained on all the same; None where `hard_negatives` is not set."""
+    pairs: tuple[PairRow, ...]
+    """As many as asked for, evenly spread over all."""
+
+
+class EmbedTraining(Model):
+    """A training of the embedding model."""
+
+    model: str | None
+    """Folder of the model; `SentenceTransformer(folder)` loads it. None where the query adapter alone was trained."""
+    query_adapter: str | None
+    """Folder of the query adapter, for `pipeline.query_adapter`; None where none was trained, or it does not help."""
+    adapter_score: float | None
+    """Dev score with the query adapter."""
+    metric: str
+    """What dev was scored by, over the pool of `rungs.embedding.dev_candidates`."""
+    before: float
+    """Dev score of the untrained base."""
+    after: float
+    """Dev score of the model: it was chosen by it, so a little too good to be true."""
+    improved: bool
+    """False where no trained model beats the base on dev: the model is then the base itself."""
+    overrides: tuple[str, ...]
+    """What to set in the config to use the best on dev; empty where that is the base."""
+    reused: bool
+    """True where an earlier command or climb had trained it."""
+    pair_counts: dict[str, int]
+    """As in `PairsReport.counts`."""
+    training: dict[str, Any]
+    """The whole `TrainResult`: candidates, history, times; that of the adapter where it alone was trained."""
+
+
+def embed_pairs(path: Path, overrides: Sequence[str], show: int, reporter: Reporter) -> PairsReport:
+    """Makes the pairs that the embedding rung would train on, mined negatives among them.
+
+    Args:
+        path: The experiment's YAML file.
+        overrides: `key.path=value`.
+        show: Most pairs in the result.
+        reporter: For progress.
+
+    Raises:
+        ConfigError: The config cannot be used, or negatives are asked for that its embedder cannot mine.
+        DataError: There are no pairs.
+    """
+    bench, settings = _bench(path, overrides, reporter)
+    data = embedding_data(bench, bench.config.pipeline, settings)
+    pairs, mined = data.pairs.pairs, None
+    if settings.train is not None and settings.train.hard_negatives is not None:
+        mined = _mined(bench, data, settings.train.hard_negatives)
+        pairs = mined.pairs
+    return PairsReport(
+        counts=dict(data.pairs.counts),
+        summary=data.pairs.summary(),
+        negatives=mined and {"complete": mined.complete, "partial": mined.partial, "without": mined.without},
+        pairs=tuple(_pair_row(pair) for pair in spread(pairs, show)),
+    )
+
+
+def embed_estimate(path: Path, overrides: Sequence[str], price: float, reporter: Reporter) -> EmbedEstimate:
+    """Time, memory and money of the training, from a few steps that are really made.
+
+    Args:
+        path: The experiment's YAML file.
+        overrides: `key.path=value`.
+        price: Of an hour of the machine.
+        reporter: For progress.
+
+    Raises:
+        ConfigError: The config cannot be used, or its embedder not be trained.
+        DataError: There are no pairs, or two do not fit into memory.
+    """
+    bench, settings = _trainable_bench(path, overrides, reporter)
+    return _estimate(bench, settings, embedding_data(bench, bench.config.pipeline, settings), price)
+
+
+def embed_train(path: Path, overrides: Sequence[str], out: Path | None, reporter: Reporter) -> EmbedTraining:
+    """Trains on the config's pipeline as the rung would: the query adapter, then the model.
+
+    Args:
+        path: The experiment's YAML file.
+        overrides: `key.path=value`.
+        out: A new folder for a copy of the model (of the adapter, where it alone is trained); None leaves it in the
+            store.
+        reporter: For progress.
+
+    Raises:
+        ConfigError: The config cannot be used, its embedder not be trained, or it does not search vectors.
+        DataError: There are no pairs, or `out` is not empty.
+        StageError: The training failed.
+    """
+    check_new(out)
+    bench, settings = _bench(path, overrides, reporter)
+    pipeline = bench.config.pipeline
+    _check_dense(bench)
+    if settings.train is not None:
+        check_trainable(pipeline)
+    data = embedding_data(bench, pipeline, settings)
+    reporter.line(data.pairs.summary())
+    folder = adapter = None
+    if settings.adapter is not None or settings.train is None:
+        folder, adapter = trained_adapter(bench, pipeline, settings, data)
+    gained = adapter if adapter is not None and adapter.improved else None
+    common: dict[str, Any] = {
+        "metric": settings.metric,
+        "query_adapter": str(folder) if gained else None,
+        "adapter_score": adapter.best_score if adapter else None,
+        "pair_counts": dict(data.pairs.counts),
+    }
+    use_adapter = (f"pipeline.query_adapter={folder}",)
+    if settings.train is None:
+        if adapter is None or folder is None:
+            raise ConfigError("rungs.embedding: both adapter and train are null, so there is nothing to train")
+        place = delivered(folder, out)
+        return EmbedTraining(
+            **{**common, "query_adapter": str(place) if gained else None},
+            model=None,
+            before=adapter.base_score,
+            after=adapter.best_score,
+            improved=adapter.improved,
+            overrides=(f"pipeline.query_adapter={place}",) if gained else (),
+            reused=False,
+            training=adapter.model_dump(mode="json"),
+        )
+    stage = embedding_stage(bench, pipeline, settings, data)
+    if not bench.store.has(stage):
+        _say_estimate(bench, settings, data, reporter)
+    result, reused = trained(bench, stage)
+    model = str(delivered(bench.store.folder(stage) / "model", out))
+    best_is_adapter = gained is not None and gained.best_score >= result["best_score"]
+    use_model = () if result["alpha"] == 0 else _model_overrides(bench, model)
+    return EmbedTraining(
+        **common,
+        model=model,
+        before=result["base_score"],
+        after=result["best_score"],
+        improved=result["alpha"] > 0,
+        overrides=use_adapter if best_is_adapter else use_model,
+        reused=reused,
+        training={name: value for name, value in result.items() if name != "folder"},
+    )
+
+
+def embed_curve(path: Path, overrides: Sequence[str], reporter: Reporter) -> LearningCurve:
+    """Trains on a quarter, a half and all of the pairs, and says whether more would help.
+
+    Args:
+        path: The experiment's YAML file.
+        overrides: `key.path=value`.
+        reporter: For progress.
+
+    Raises:
+        ConfigError: The config cannot be used, its embedder not be trained, or it does not search vectors.
+        DataError: There are too few pairs.
+    """
+    bench, settings = _trainable_bench(path, overrides, reporter)
+    return learning_curve(bench, settings, embedding_data(bench, bench.config.pipeline, settings), reporter)
+
+
+def embed_search(path: Path, overrides: Sequence[str], reporter: Reporter) -> SearchResult:
+    """Searches over the settings of the training, on dev.
+
+    Args:
+        path: The experiment's YAML file.
+        overrides: `key.path=value`.
+        reporter: For progress.
+
+    Raises:
+        ConfigError: The config cannot be used, its embedder not be trained, it does not search vectors, or every trial
+            failed.
+        DataError: There are no pairs.
+    """
+    bench, settings = _trainable_bench(path, overrides, reporter)
+    return search_settings(bench, settings, embedding_data(bench, bench.config.pipeline, settings), reporter)
+
+
+def _bench(path: Path, overrides: Sequence[str], reporter: Reporter) -> tuple[Workbench, EmbeddingRungSettings]:
+    bench = finetuning_bench(path, overrides, "embedding", reporter)
+    return bench, bench.config.rungs.embedding or EmbeddingRungSettings()
+
+
+def _trainable_bench(
+    path: Path, overrides: Sequence[str], reporter: Reporter
+) -> tuple[Workbench, EmbeddingRungSettings]:
+    bench, settings = _bench(path, overrides, reporter)
+    _check_dense(bench)
+    check_trainable(bench.config.pipeline)
+    if settings.train is None:
+        raise ConfigError("rungs.embedding.train is null, so that the query adapter alone is trained; set it to {}")
+    return bench, settings
+
+
+def _check_dense(bench: Workbench) -> None:
+    if bench.config.pipeline.retrieve.mode == "bm25":
+        raise ConfigError(
+            "the pipeline searches words only (pipeline.retrieve.mode bm25), so a trained embedder would change "
+            "nothing; set the mode to dense or hybrid"
+        )
+
+
+def _model_overrides(bench: Workbench, model: str) -> tuple[str, ...]:
+    if bench.config.pipeline.embed.kind == "sentence_transformer":
+        return (f"pipeline.embed.model={model}",)
+    return (f"pipeline.embed={{kind: sentence_transformer, model: {model}}}",)
+
+
+def _estimate(bench: Workbench, settings: EmbeddingRungSettings, data: EmbeddingData, price: float) -> EmbedEstimate:
+    embedder = bench.component(bench.config.pipeline.embed)
+    prefixes = (embedder.prefix("query"), embedder.prefix("document"))
+    train = settings.train
+    if train is None:
+        raise ConfigError("rungs.embedding.train is null, so there is no training to estimate")
+    return estimate_embedding(embedder.source, data.pairs.pairs, train, bench.resources, price, prefixes)
+
+
+def _say_estimate(bench: Workbench, settings: EmbeddingRungSettings, data: EmbeddingData, reporter: Reporter) -> None:
+    if len(data.pairs) < 2:
+        return  # the training says what is wrong
+    found = _estimate(bench, settings, data, 0.0)
+    memory = "" if found.peak_memory_mb is None else f", {found.peak_memory_mb:,.0f} MB at the peak"
+    reporter.line(
+        f"estimate: {found.steps} steps of {found.batch_size} pairs, about {found.seconds / 60:.1f} minutes{memory}; "
+        "dev evaluations and mining on top"
+    )
+
+
+def _mined(bench: Workbench, data: EmbeddingData, settings: HardNegativeSettings) -> MinedPairs:
+    """As the training does it: with the base model."""
+    check_trainable(bench.config.pipeline)
+    embed = bench.config.pipeline.embed
+    embedder = bench.component(embed.on_torch() if isinstance(embed, SentenceTransformerSettings) else embed)
+    prefixes = (embedder.prefix("query"), embedder.prefix("document"))
+    judge = load_cross_encoder(settings.cross_encoder, bench.resources) if settings.cross_encoder else None
+    candidates = mining_candidates(bench, data)
+    return mine_negatives(data.pairs.pairs, candidates, embedder.model, settings, *prefixes, cross_encoder=judge)
+
+
+def _pair_row(pair: Pair) -> PairRow:
+    return PairRow(
+        question_id=pair.question_id,
+        query=pair.query,
+        chunk_id=pair.chunk_id,
+        positive=pair.positive,
+        negatives=pair.negatives,
+    )

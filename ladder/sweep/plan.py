@@ -1,0 +1,166 @@
+"""What a sweep is about to compute, counted by stage, before anything dear is computed.
+
+Parsing and chunking are cheap and needed anyway: they are done first, and kept, so that texts can be counted. A few
+texts are encoded, and kept too, to tell how long the rest takes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ...core.errors import BudgetError, RagladderError
+from ..config import PipelineConfig
+from ..workbench import Workbench
+from .evaluate import Needs
+from .ranking import search_key
+from .space import Configuration
+
+__all__ = ["SweepPlan", "plan_sweep"]
+
+_SAMPLE = 64
+_DEAR = {"chunk": ("semantic", "cluster_semantic"), "context": ("late", "llm")}
+"""Components that encode or ask an LLM to make the texts: they are not run for a plan."""
+
+
+@dataclass
+class SweepPlan:
+    """Counts of what a sweep needs, and of what the store has already.
+
+    Attributes:
+        trials: Configurations.
+        recorded: Of these, scored by an earlier command.
+        parses: Different parsings.
+        chunkings: Different chunkings.
+        encodings: Different encodings of a corpus.
+        texts: Unique texts to encode, those in the cache left out.
+        searches: Different searches.
+        llm_calls: Answers to be asked of an LLM, at most.
+        seconds: Estimate of the encoding; None where nothing is known of it.
+        failing: Why some configurations will fail.
+        uncounted: Chunkings whose texts were not counted.
+        left_out: Points of the space that are no valid configuration, and why the first is none.
+    """
+
+    trials: int = 0
+    recorded: int = 0
+    parses: int = 0
+    chunkings: int = 0
+    encodings: int = 0
+    texts: int = 0
+    searches: int = 0
+    llm_calls: int = 0
+    seconds: float | None = None
+    failing: dict[str, int] = field(default_factory=dict)
+    uncounted: int = 0
+    left_out: tuple[int, str] = (0, "")
+
+    def lines(self, at_most: bool = False) -> list[str]:
+        """In words."""
+        about = f"; encoding takes about {_duration(self.seconds)}" if self.seconds is not None else ""
+        texts = f" of {self.texts:,} unique texts not yet encoded" if self.encodings else ""
+        lines = [
+            f"{'at most ' if at_most else ''}{_many(self.trials, 'trial')} = {_many(self.parses, 'parse')}, "
+            f"{_many(self.chunkings, 'chunking')}, {_many(self.encodings, 'encoding')}{texts}, "
+            f"{_many(self.searches, 'search', 'searches')}{about}, {_many(self.llm_calls, 'LLM call')}"
+        ]
+        if self.uncounted:
+            lines.append(f"texts of {_many(self.uncounted, 'chunking')} that a model makes are not counted")
+        if self.left_out[0]:
+            count, example = self.left_out
+            lines.append(f"{_many(count, 'point')} of the space left out as not valid, for instance: {example}")
+        if self.recorded:
+            lines.append(f"{_many(self.recorded, 'trial')} recorded before, not run again")
+        lines += [f"{_many(count, 'trial')} will fail: {why}" for why, count in self.failing.items()]
+        return lines
+
+
+def plan_sweep(
+    bench: Workbench, chosen: Sequence[Configuration], needs: Needs, recorded: set[str], questions: int
+) -> SweepPlan:
+    """Counts what configurations need.
+
+    Args:
+        bench: Chunks what has to be counted.
+        chosen: The configurations; those of a guided search are all that it could propose.
+        needs: What is measured.
+        recorded: Keys of configurations with a result.
+        questions: Dev questions.
+    """
+    plan = SweepPlan(trials=len(chosen), recorded=sum(c.key in recorded for c in chosen))
+    parses, chunkings, searches, answers = set(), set(), set(), set()
+    encodings: dict[str, PipelineConfig] = {}
+    for configuration in chosen:
+        pipeline = configuration.pipeline
+        try:
+            chunk = bench.chunks_stage(pipeline)
+            if pipeline.retrieve.channels[0]:
+                encodings.setdefault(bench.vectors_stage(pipeline).key, pipeline)
+        except (RagladderError, OSError) as error:
+            plan.failing[str(error)] = plan.failing.get(str(error), 0) + 1
+            continue
+        parses.add(bench.documents_stage(pipeline).key)
+        chunkings.add(chunk.key)
+        searches.add(search_key(pipeline))
+        if needs.answers and hasattr(pipeline.generate, "llm"):
+            answers.add(configuration.key)
+    plan.parses, plan.chunkings, plan.searches = len(parses), len(chunkings), len(searches)
+    plan.encodings, plan.llm_calls = len(encodings), len(answers) * questions
+    _count_texts(bench, list(encodings.values()), plan)
+    return plan
+
+
+def _count_texts(bench: Workbench, pipelines: Sequence[PipelineConfig], plan: SweepPlan) -> None:
+    """Fills `texts`, `seconds`, `uncounted` and, for a chunker that raises, nothing: its trials will say so."""
+    todo: dict[str, tuple[PipelineConfig, dict[str, None]]] = {}
+    chunkings: set[str] = set()
+    for pipeline in pipelines:
+        stage = bench.chunks_stage(pipeline)
+        if bench.store.has(bench.vectors_stage(pipeline)):
+            continue
+        if any(getattr(pipeline, section).kind in kinds for section, kinds in _DEAR.items()):
+            chunkings.add(stage.key)
+            continue
+        try:
+            texts = bench.embedding_texts(pipeline)
+            embedder = bench.embedder(pipeline)
+        except BudgetError:
+            raise
+        except Exception:  # of a component, which can be anybody's; the trial records it
+            continue
+        model = pipeline.embed.model_dump_json()
+        wanted = todo.setdefault(model, (pipeline, {}))[1]
+        if embedder.missing(texts, "document"):
+            wanted.update(dict.fromkeys(texts))
+    plan.uncounted = len(chunkings)
+    estimates = [_estimate(bench, pipeline, wanted, plan) for pipeline, wanted in todo.values()]
+    plan.seconds = sum(estimates) if plan.texts else 0.0
+
+
+def _estimate(bench: Workbench, pipeline: PipelineConfig, wanted: dict[str, None], plan: SweepPlan) -> float:
+    """Seconds for the texts that the cache lacks, by the speed of a sample, which is kept."""
+    embedder, texts = bench.embedder(pipeline), sorted(wanted, key=len)
+    missing = embedder.missing(texts, "document")
+    plan.texts += missing
+    if missing <= 2 * _SAMPLE:
+        return 0.0
+    # every so-and-so-many-th by length stands for all; what the cache has says nothing of the speed
+    spread = texts[:: max(1, len(texts) // (4 * _SAMPLE))]
+    fresh = [text for text in spread if embedder.missing([text], "document")]
+    if len(fresh) < 2:
+        return 0.0
+    warm, sample = fresh[:: max(2, len(fresh) // 8)], fresh[1 :: max(2, len(fresh) // _SAMPLE)]
+    embedder.encode(warm, "document")
+    started = time.perf_counter()
+    embedder.encode(sample, "document")
+    rate = (time.perf_counter() - started) / max(1, sum(len(text) for text in sample))
+    return rate * sum(len(text) for text in texts) * missing / len(texts)
+
+
+def _many(count: int, one: str, more: str = "") -> str:
+    return f"{count:,} {one if count == 1 else more or one + 's'}"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

@@ -1,0 +1,273 @@
+"""The result of a sweep: ranking, what cannot be told apart from the first, which knobs mattered, Pareto front."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from ...core.components import Model
+from ...eval.statistics import paired_comparison
+from ..records import EstimateRecord
+from .evaluate import Outcome
+from .racing import paired
+from .search import Judge
+from .settings import lower_is_better
+from .space import Configuration
+
+__all__ = ["AxisRecord", "Result", "SweepRecord", "TrialRecord", "ValueRecord", "axes_of", "front", "ranked", "tied"]
+
+_COMPARED = 50
+"""Configurations behind the first that are compared with it, question by question."""
+
+
+@dataclass
+class Result:
+    """One configuration and all that is known of it.
+
+    Attributes:
+        configuration: Which.
+        outcome: Of all its questions so far.
+        dropped: Why a race stopped it; empty where none did.
+        broken: The constraint that it does not meet; empty where it meets all.
+        trial: Its first line in the file of trials.
+    """
+
+    configuration: Configuration
+    outcome: Outcome
+    dropped: str = ""
+    broken: str = ""
+    trial: int = 0
+
+    @property
+    def status(self) -> str:
+        """`ok`, `infeasible`, `dropped`, `timeout`, `failed`."""
+        if self.outcome.status != "ok":
+            return self.outcome.status
+        return "dropped" if self.dropped else "infeasible" if self.broken else "ok"
+
+
+class TrialRecord(Model):
+    """One configuration of a sweep."""
+
+    rank: int | None
+    """From 1, by the first objective; null where it is not `ok`."""
+    trial: int
+    """Its number in trials.jsonl."""
+    point: dict[str, Any]
+    """Axis: value."""
+    status: Literal["ok", "infeasible", "dropped", "timeout", "failed"]
+    """`infeasible`: a constraint is not met. `dropped`: a race stopped it."""
+    error: str
+    """Why it is not `ok`."""
+    objectives: dict[str, float | None]
+    """Means on dev, and measures."""
+    estimates: dict[str, EstimateRecord]
+    """Of the objectives that are metrics: mean, 95% interval, n_ok of n. For the first ranks alone."""
+    behind: float | None
+    """How much the first objective is lower than the winner's, on the same questions."""
+    same_as_best: bool | None
+    """Whether it cannot be told apart from the winner; null where it was not compared."""
+    pareto: bool
+    """Whether no other configuration is at least as good in all objectives and better in one."""
+    seconds: float
+    """Of its trial, what it computed for others included."""
+
+
+class ValueRecord(Model):
+    """One value of an axis."""
+
+    value: Any
+    """As in the space."""
+    trials: int
+    """Configurations with it that have a score."""
+    mean: float
+    """Of their first objective."""
+    best: float
+    """The best of them."""
+
+
+class AxisRecord(Model):
+    """How much an axis mattered."""
+
+    axis: str
+    """Key path below `pipeline`."""
+    importance: float | None
+    """Share of the variance of the first objective that it explains (fANOVA; Hutter et al. 2014), by Optuna; null
+    where it cannot be told, or Optuna is not installed."""
+    spread: float
+    """Best minus worst mean over its values: in the objective's unit, other axes averaged as they were tried."""
+    values: tuple[ValueRecord, ...]
+    """In the order of the space."""
+
+
+class SweepRecord(Model):
+    """What `sweep.json` holds and `ragladder sweep --json` prints."""
+
+    schema_version: Literal[1] = 1
+    """Raised when a field changes its meaning or goes."""
+    status: Literal["finished", "budget"]
+    """`budget`: a limit ended it; the same command with a higher one goes on."""
+    run_id: str
+    """Name of its folder."""
+    name: str
+    """Of the experiment."""
+    created: str
+    """ISO 8601, UTC."""
+    ragladder: str
+    """Version."""
+    config_sha256: str
+    """Over the settings that change results, budgets left out."""
+    seed: int
+    """Of the search."""
+    search: str
+    """Its kind."""
+    objectives: tuple[str, ...]
+    """The first ranks."""
+    constraints: tuple[str, ...]
+    """As configured."""
+    questions: int
+    """Dev questions."""
+    counts: dict[str, int]
+    """Configurations by status."""
+    plan: tuple[str, ...]
+    """What was to be computed, in words."""
+    summary: str
+    """The result in a sentence or two, with what cannot be told apart."""
+    winner: dict[str, Any] | None
+    """Its point; null where no configuration is `ok`."""
+    best_yaml: str | None
+    """The winner as a config that runs."""
+    trials: tuple[TrialRecord, ...]
+    """Ranked; then the ones that are not `ok`."""
+    axes: tuple[AxisRecord, ...]
+    """By importance."""
+    pareto: tuple[int, ...]
+    """Trials on the front, in the order of the first objective; empty with one objective."""
+    tokens: int
+    """Of LLMs, prompt and completion, each answer once."""
+    money: float
+    """By the configured prices."""
+    seconds: float
+    """Wall-clock time of all commands of this sweep."""
+
+
+def ranked(results: Sequence[Result], judge: Judge) -> list[Result]:
+    """The `ok` ones, best first; of equals by the further objectives, then the earlier."""
+    scored = [(judge.vector(result.outcome), result) for result in results if result.status == "ok"]
+    good = [(vector, result) for vector, result in scored if vector is not None]
+    return [result for _, result in sorted(good, key=lambda one: [-value for value in one[0]])]
+
+
+def tied(
+    order: Sequence[Result], judge: Judge, groups: Sequence[str], seed: int, alpha: float = 0.05
+) -> dict[str, tuple[float, bool]]:
+    """How far the next ones are behind the first, and whether they can be told apart from it.
+
+    A configuration counts as worse where the one-sided bound of the paired difference is above 0 at alpha divided by
+    the number of configurations behind the first (Bonferroni): the first was chosen as the best of all on these very
+    questions, so the bar is high.
+
+    Args:
+        order: Best first.
+        judge: Names the first objective.
+        groups: Cluster of each dev question.
+        seed: Of the resampling.
+        alpha: Over all comparisons.
+
+    Returns:
+        Key: (difference, whether it is the same as far as can be told). Empty for an objective without questions.
+    """
+    metric = judge.objectives[0]
+    if len(order) < 2 or metric not in order[0].outcome.values:
+        return {}
+    sign = -1.0 if lower_is_better(metric) else 1.0
+    each, found = alpha / (len(order) - 1), {}
+    resamples = min(50_000, max(5000, math.ceil(4 / each)))
+    for result in order[1 : 1 + _COMPARED]:
+        a, b, places = paired(order[0].outcome, result.outcome, metric)
+        if not a:
+            continue
+        left, right = [sign * x for x in a], [sign * x for x in b]
+        if left == right:
+            found[result.configuration.key] = (0.0, True)
+            continue
+        compared = paired_comparison(
+            left, right, [groups[p] for p in places], alpha=each, seed=seed, resamples=resamples
+        )
+        worse = compared.lower_bound > 0 and compared.p_value <= each
+        found[result.configuration.key] = (compared.difference, not worse)
+    return found
+
+
+def front(order: Sequence[Result], judge: Judge) -> set[str]:
+    """Keys of the configurations that no other one beats in one objective without losing in another."""
+    if not order:
+        return set()
+    vectors = np.asarray([judge.vector(result.outcome) for result in order], dtype=float)
+    inside = set()
+    for place, result in enumerate(order):
+        at_least = (vectors >= vectors[place]).all(axis=1)
+        better = (vectors > vectors[place]).any(axis=1)
+        if not (at_least & better).any():
+            inside.add(result.configuration.key)
+    return inside
+
+
+def axes_of(results: Sequence[Result], judge: Judge, axes: Mapping[str, Sequence[Any]], seed: int) -> list[AxisRecord]:
+    """Marginals and importance of each axis, over all configurations with a score on all questions."""
+    scored = [r for r in results if r.status in ("ok", "infeasible") and judge.vector(r.outcome) is not None]
+    values = {r.configuration.key: r.outcome.value(judge.objectives[0]) or 0.0 for r in scored}
+    least = lower_is_better(judge.objectives[0])
+    importance = _importance(scored, values, axes, seed)
+    records = []
+    for axis, choices in axes.items():
+        rows = []
+        for choice in choices:
+            wanted = json.dumps(choice)
+            inside = [
+                values[r.configuration.key]
+                for r in scored
+                if axis in r.configuration.point and json.dumps(r.configuration.point[axis]) == wanted
+            ]
+            if inside:
+                best = min(inside) if least else max(inside)
+                rows.append(ValueRecord(value=choice, trials=len(inside), mean=float(np.mean(inside)), best=best))
+        spread = max((r.mean for r in rows), default=0.0) - min((r.mean for r in rows), default=0.0)
+        records.append(AxisRecord(axis=axis, importance=importance.get(axis), spread=spread, values=tuple(rows)))
+    return sorted(records, key=lambda r: (-(r.importance if r.importance is not None else -1.0), -r.spread))
+
+
+def _importance(
+    scored: Sequence[Result], values: Mapping[str, float], axes: Mapping[str, Sequence[Any]], seed: int
+) -> dict[str, float]:
+    """fANOVA over the scored configurations; a conditional axis that is off counts as a value of its own."""
+    from importlib.util import find_spec
+
+    if len(scored) < 4 or len(set(values.values())) < 2 or find_spec("optuna") is None:
+        return {}
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    places = {
+        axis: [json.dumps(r.configuration.point[axis]) if axis in r.configuration.point else "" for r in scored]
+        for axis in axes
+    }
+    varied = {axis: sorted(set(row)) for axis, row in places.items() if len(set(row)) > 1}
+    if not varied:
+        return {}
+    study = optuna.create_study(direction="maximize")
+    kind = optuna.distributions.CategoricalDistribution
+    kinds: dict[str, Any] = {axis: kind(tuple(kept)) for axis, kept in varied.items()}
+    for place, result in enumerate(scored):
+        params = {axis: places[axis][place] for axis in varied}
+        study.add_trial(
+            optuna.trial.create_trial(params=params, distributions=kinds, value=values[result.configuration.key])
+        )
+    evaluator = optuna.importance.FanovaImportanceEvaluator(seed=seed)
+    found = optuna.importance.get_param_importances(study, evaluator=evaluator)
+    return {axis: round(float(share), 4) for axis, share in found.items()}
