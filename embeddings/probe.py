@@ -93,7 +93,7 @@ def estimate_embedding(
     return EmbedEstimate(
         steps=steps,
         seconds_per_step=round(seconds, 3),
-        seconds=round(seconds * steps, 1),
+        seconds=round(seconds * steps, 3),
         pairs_per_second=round(size / seconds, 2),
         peak_memory_mb=memory,
         trained_parameters=parameters,

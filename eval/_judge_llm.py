@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from ..core.chat.types import ChatModel, ChatRequest, Completion, Message
+from ..core.errors import EndpointError
 from ..core.types import Status
 
 __all__ = ["Dialogue", "Gateway", "JudgeFailure", "Sampling", "as_ragas_llm", "read_reply", "strict_schema"]
@@ -50,14 +51,20 @@ class Sampling:
 class Gateway:
     """Gathers the requests of all samples and has them completed batch by batch.
 
+    A judge that was never there is an error. One that is lost after it answered is not: what it did not answer fails
+    with a status each, and the rest counts.
+
     Attributes:
-        fatal: The error that ended it: a lost server, a spent budget. It is raised for every request after it.
+        fatal: The error that ended it: no server, a spent budget. It is raised for every request after it.
+        lost: The error by which a judge that had answered was lost.
     """
 
-    def __init__(self, model: ChatModel) -> None:
+    def __init__(self, model: ChatModel, answered: bool = False) -> None:
         self._model = model
+        self._answered = answered
         self._waiting: list[tuple[ChatRequest, Any]] = []
         self.fatal: Exception | None = None
+        self.lost: EndpointError | None = None
 
     async def ask(self, request: ChatRequest) -> Completion:
         """Waits for one completion."""
@@ -76,8 +83,7 @@ class Gateway:
         completions: Sequence[Completion] = ()
         if self.fatal is None:
             try:
-                # blocks the loop on purpose: every sample waits for this batch, and Ctrl-C reaches the chat model
-                completions = self._model.complete([request for request, _ in waiting])
+                completions = self._completed([request for request, _ in waiting])
             except Exception as error:  # told to every sample, then raised by the caller
                 self.fatal = error
         for place, (_, future) in enumerate(waiting):
@@ -85,6 +91,22 @@ class Gateway:
                 future.set_exception(self.fatal)
             else:
                 future.set_result(completions[place])
+
+    def _completed(self, requests: Sequence[ChatRequest]) -> Sequence[Completion]:
+        if self.lost is None:
+            try:
+                # blocks the loop on purpose: every sample waits for this batch, and Ctrl-C reaches the chat model
+                completions = self._model.complete(requests)
+                self._answered = True
+                return completions
+            except EndpointError as error:
+                kept = getattr(self._model, "kept", None)
+                if kept is None or not (self._answered or any(kept(requests))):
+                    raise
+                self.lost = error
+        found: Sequence[Completion | None] = self._model.kept(requests)  # pyright: ignore[reportAttributeAccessIssue]
+        gone = Completion(text="", status="generation_error", detail=f"it was lost: {self.lost}")
+        return [one or gone for one in found]
 
 
 class Dialogue:

@@ -142,6 +142,7 @@ def judge_scores(
     resources: Resources,
     embedder: Embedder | None = None,
     model: ChatModel | None = None,
+    answered: bool = False,
 ) -> tuple[list[Score], list[Verdict]]:
     """Has an LLM judge answers and contexts.
 
@@ -154,6 +155,7 @@ def judge_scores(
         resources: For the chat model.
         embedder: For answer_relevancy and answer_correctness.
         model: The judge, where the caller has built it already.
+        answered: Whether the judge has answered before: then its loss is a status, not an error.
 
     Returns:
         For each question and metric a score named `ragas/<metric>`: the mean of its repeats (its detail says how many
@@ -162,7 +164,8 @@ def judge_scores(
 
     Raises:
         ConfigError: A metric needs an embedder, and none is given.
-        EndpointError: The judge cannot be reached.
+        EndpointError: The judge cannot be reached at all. One that is lost half-way is no error: the judgements that it
+            did not make are `judge_error`.
         BudgetError: The budget of `settings.llm` is used up; finished calls are cached.
     """
     _check_embedder(settings, embedder)
@@ -171,7 +174,7 @@ def judge_scores(
     if not cases:
         return [], []
     prepare_ragas()
-    gateway = Gateway(model if model is not None else settings.llm.build(resources))
+    gateway = Gateway(model if model is not None else settings.llm.build(resources), answered)
     makers = {name: _maker(name, settings, embedder) for name in settings.metrics}
     keys = [(case, name, repeat) for case in cases for name in settings.metrics for repeat in range(settings.repeats)]
 

@@ -137,12 +137,31 @@ def _judged(bench: Workbench, evaluation: Evaluation, settings: JudgeSettings) -
     if not bench.store.has(stage):
         contexts = [list(a.contexts) for a in evaluation.answers]
         embedder = bench.embedder(bench.config.pipeline)
-        found = judge_scores(evaluation.questions, evaluation.answers, contexts, settings, bench.resources, embedder)
+        found = judge_scores(
+            evaluation.questions,
+            evaluation.answers,
+            contexts,
+            settings,
+            bench.resources,
+            embedder,
+            answered=bench.judge_answered,
+        )
+        bench.judge_answered = True
         scores, verdicts = list(found[0]), list(found[1])
+        _warn_of_gaps(bench, scores)
         given = {answer.question_id for answer in evaluation.answers if answer.status == "ok"}
         if any(score.status in ("timeout", "judge_error") and score.question_id in given for score in scores):
             return scores
     return bench.get(stage)
+
+
+def _warn_of_gaps(bench: Workbench, scores: Sequence[Score]) -> None:
+    missing = [score for score in scores if score.status in ("timeout", "judge_error")]
+    if missing:
+        bench.reporter.line(
+            f"warning: {len(missing)} of {len(scores)} judgements are missing, for instance {missing[0].detail}; the "
+            "same command asks for them again"
+        )
 
 
 def _save(out: Path, scores: Sequence[Score]) -> None:

@@ -86,6 +86,7 @@ class Workbench:
         self.store = Store(self.resources.cache_dir, log=reporter.detail)
         self._meters: list[Meter] = []
         self._built: dict[str, Any] = {}
+        self.judge_answered = False  # a judge that is lost after this leaves gaps, and does not stop the run
         self.corpora: OrderedDict[str, Corpus] = OrderedDict()
         self.aligned: OrderedDict[str, Candidates] = OrderedDict()
 

@@ -141,6 +141,12 @@ class OpenAIChat:
         done.update(self._send_all(todo))
         return [done[key] for key in keys]
 
+    def kept(self, requests: Sequence[ChatRequest]) -> list[Completion | None]:
+        """The completions that are in the cache already; None for the others. Nothing is sent."""
+        keys = [digest([self._identity, request.identity()]) for request in requests]
+        found = self._cache.get_many(keys)
+        return [_from_json(found[key]) if key in found else None for key in keys]
+
     def _send_all(self, todo: dict[str, ChatRequest]) -> dict[str, Completion]:
         done: dict[str, Completion] = {}
         unsaved: dict[str, Any] = {}

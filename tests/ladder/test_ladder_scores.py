@@ -184,19 +184,40 @@ def test_a_reply_that_stays_broken_is_final_and_the_other_verdicts_are_kept(
     assert parsed(cli("eval", words.config, "--json")) == first
 
 
-def test_a_judge_that_dies_half_way_exits_with_4_and_the_same_command_goes_on(
+def test_a_judge_that_dies_half_way_leaves_gaps_that_are_counted_and_the_same_command_fills_them(
     words: Any, cli: Cli, server: JudgeServer
 ) -> None:
     with_judge(words, server)
     server.dies_after = 5
-    ran = cli("eval", words.config)
-    assert ran.code == 4
-    assert "no connection to" in ran.err and "Start the server" in ran.err
+    ran = cli("eval", words.config, "--json")
+    assert ran.code == 0, ran.err
+    first = parsed(ran)
+    score = first["scores"]["ragas/context_recall"]
+    assert 5 <= score["n_ok"] < score["n"] == 12
+    assert first["missing"]["ragas/context_recall"]["statuses"] == {"judge_error": 12 - score["n_ok"]}
     server.open()
     paid = len(server.seen)
     scores = parsed(cli("eval", words.config, "--json"))["scores"]
     assert (scores["ragas/context_recall"]["n_ok"], scores["ragas/context_recall"]["n"]) == (12, 12)
     assert len(server.seen) - paid <= 12 - 5 + 2  # at most the calls that were in flight are asked again
+
+
+def test_a_climb_whose_judge_dies_ends_with_gaps_in_every_later_arm(words: Any, cli: Cli, server: JudgeServer) -> None:
+    with_judge(words, server)
+    server.dies_after = 5
+    ran = cli("climb", words.config, "--json")
+    assert ran.code == 0, ran.err
+    ladder = parsed(ran)
+    assert ladder["baseline"]["scores"]["dev"]["ragas/context_recall"]["n_ok"] >= 5
+    assert ladder["baseline"]["scores"]["test"]["ragas/context_recall"]["n_ok"] == 0
+
+
+def test_a_judge_that_was_never_there_stops_the_run(words: Any, cli: Cli, server: JudgeServer) -> None:
+    with_judge(words, server)
+    server.close()
+    ran = cli("eval", words.config)
+    assert ran.code == 4
+    assert "no connection to" in ran.err and "Start the server" in ran.err
 
 
 def test_runs_with_other_judges_are_not_compared(words: Any, cli: Cli, server: JudgeServer) -> None:
