@@ -317,7 +317,7 @@ def _callback(
             losses = [row[2] for row in progress.rows if row[1] > round(state.epoch) - 1]
             mean = sum(losses) / max(len(losses), 1)
             epoch = f"epoch {round(state.epoch)}/{settings.epochs}"
-            reporter.line(f"{epoch}: loss {mean:.3f}, dev {value:.4f}{' (best so far)' if better else ''}")
+            reporter.line(f"{epoch}: loss {mean:.3f}, dev {value:.4f}{' (best epoch so far)' if better else ''}")
             if settings.patience is not None and progress.stale >= settings.patience:
                 progress.stopped = True
             if progress.stopped or progress.epochs() == until:

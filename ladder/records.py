@@ -10,7 +10,7 @@
     verdicts.jsonl     one row a claim that the judge held true or not; empty where nothing was judged
     trials.parquet     one row a trial of the sweep
     best.yaml          the pipeline that the climb ended with
-    report.html        made from the files above alone
+    report.html        made from the files above alone, as are report.json, scores.csv and questions.csv beside it
     run.log            what was printed, with times
 """
 

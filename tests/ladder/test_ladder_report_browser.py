@@ -1,0 +1,143 @@
+"""The report in headless Chromium: skipped where there is none. axe-core is looked for at $AXE_CORE."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ragladder.ladder.compare import compare_runs
+from ragladder.ladder.report import build_comparison, build_report
+
+from .test_ladder_report import EVIL, GOLD, write_run
+
+HERE = Path(__file__).resolve().parent
+spec = importlib.util.spec_from_file_location("ragladder_browser", HERE.parents[1] / "docs" / "images" / "browser.py")
+assert spec is not None and spec.loader is not None
+browser_module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(browser_module)
+CHROMIUM = browser_module.find_chromium()
+AXE = Path(os.environ.get("AXE_CORE", "node_modules/axe-core/axe.min.js"))
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt install chromium, or set $CHROMIUM")
+SIZES = ({}, {"dark": True}, {"width": 390, "height": 844, "phone": True})
+ROWS = "[...document.querySelectorAll('#q-body tr.q')]"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with browser_module.Browser(CHROMIUM) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The pages to look at, by kind."""
+    root = tmp_path_factory.mktemp("pages")
+    folders = [write_run(root / name, 120) for name in ("first", "second")]
+    compared = build_comparison(folders, [compare_runs(*folders)], root / "compare.html")
+    return {"report": build_report(folders[0]), "compare": compared}
+
+
+@pytest.fixture
+def page(browser: Any, pages: dict[str, Path]) -> Any:
+    return browser.open(pages["report"])
+
+
+def choose(page: Any, select: str, value: str) -> None:
+    put = f"(e => {{ e.value = {value!r}; e.dispatchEvent(new Event('change')); }})"
+    page.run(f"{put}(document.getElementById({select!r}))")
+
+
+def search(page: Any, words: str) -> None:
+    put = f"(e => {{ e.value = {words!r}; e.dispatchEvent(new Event('input')); }})"
+    page.run(f"{put}(document.getElementById('f-search'))")
+    page.wait("document.getElementById('q-count').textContent.startsWith('1 of 120')")
+
+
+@pytest.mark.parametrize("kind", ["report", "compare"])
+@pytest.mark.parametrize("size", SIZES, ids=["desktop", "dark", "phone"])
+def test_it_loads_in_peace(browser: Any, pages: dict[str, Path], kind: str, size: dict[str, Any]) -> None:
+    page = browser.open(pages[kind], **size)
+    assert page.troubles() == []
+    assert page.requests() == []
+    assert page.run("document.documentElement.scrollWidth <= innerWidth"), "the page must not scroll sideways"
+    assert page.run(f"{ROWS}.length") == 50
+
+
+def test_filters_and_their_counts(page: Any) -> None:
+    choose(page, "f-split", "dev")
+    assert page.run("document.getElementById('q-count').textContent").startswith("40 of 120 questions")
+    choose(page, "f-change", "worse")
+    shown = page.run(f"{ROWS}.map(tr => parseFloat(tr.cells[5].textContent.replace('−', '-')))")
+    assert shown and all(change < 0 for change in shown)
+    choose(page, "f-split", "")
+    choose(page, "f-change", "")
+    search(page, "locker no. 37,")
+    assert "q-037" in page.run(f"{ROWS}[0].textContent")
+
+
+def test_the_largest_losses_lead(page: Any) -> None:
+    changes = page.run(f"{ROWS}.map(tr => parseFloat(tr.cells[5].textContent.replace('−', '-')))")
+    losses = [change for change in changes if change < 0]
+    gains = [change for change in changes if change > 0]
+    assert losses and gains and changes == sorted(losses) + sorted(gains, reverse=True)
+    page.run("document.querySelector('#q-head [data-key=delta]').click()")
+    changes = page.run(f"{ROWS}.map(tr => parseFloat(tr.cells[5].textContent.replace('−', '-')))")
+    assert changes[0] > 0 and changes == sorted(changes, reverse=True)
+
+
+def test_a_row_opens_by_keyboard_and_shows_everything(page: Any) -> None:
+    search(page, "q-000")
+    assert page.run(f"{ROWS}[0].querySelector('button').firstChild.data") == EVIL
+    page.run(f"{ROWS}[0].querySelector('button').focus()")
+    page.press("Enter", 13, "\r")
+    page.wait("document.querySelector('.detail .arm')")
+    assert page.run("document.querySelector('.detail mark').textContent") == GOLD
+    assert page.run("document.querySelectorAll('.detail .arm').length") == 4
+    claims = "[...document.querySelectorAll('.detail .verdicts li')]"
+    verdicts = page.run(f"{claims}.map(li => [li.className, li.textContent])")
+    assert [name for name, _ in verdicts] == ["", "no"]  # the baseline's two claims
+    assert "claim 1 <i>" in verdicts[1][1] and "not in the text" in verdicts[1][1]
+    assert page.run("document.querySelectorAll('.detail i, .detail b:not(.num)').length") == 0
+    page.press("Enter", 13, "\r")
+    assert page.run("document.querySelector('.detail')") is None
+    assert page.troubles() == []
+
+
+def test_a_cause_in_the_diagnosis_leads_to_its_questions(page: Any) -> None:
+    page.run("document.querySelector('[data-cause=not_retrieved]').click()")
+    causes = page.run(f"[...new Set({ROWS}.map(tr => tr.cells[2].textContent))]")
+    assert causes == ["Not retrieved"]
+
+
+def test_nothing_moves_once_it_is_drawn(page: Any) -> None:
+    entries = (
+        "new Promise(done => new PerformanceObserver(list => done(list.getEntries().map(e => e.value)))"
+        ".observe({type: 'layout-shift', buffered: true}))"
+    )
+    found = page.run(f"Promise.race([{entries}, new Promise(done => setTimeout(() => done([]), 300))])")
+    assert sum(found) < 0.01
+
+
+def test_it_prints(page: Any) -> None:
+    assert page.print_pdf().startswith(b"%PDF")
+
+
+@pytest.mark.parametrize("kind", ["report", "compare"])
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_no_accessibility_fault(browser: Any, pages: dict[str, Path], kind: str, dark: bool) -> None:
+    if not AXE.is_file():
+        pytest.skip("needs axe-core: npm install axe-core, and $AXE_CORE names its axe.min.js")
+    page = browser.open(pages[kind], dark=dark)
+    page.run("document.querySelectorAll('details').forEach(d => d.open = true)")
+    page.run(f"{ROWS}[0].querySelector('button').click()")
+    page.wait("document.querySelector('.detail .arm')")
+    page.run(AXE.read_text(encoding="utf-8") + "; 1")
+    found = page.run(
+        "axe.run().then(r => r.violations"
+        ".map(v => v.id + ': ' + v.nodes.slice(0, 3).map(n => n.html.slice(0, 200)).join(' | ')))"
+    )
+    assert found == []
