@@ -20,7 +20,13 @@ from ..core.errors import ConfigError
 from ..core.types import Answer, Chunk, Embedder, Question, Score
 from ._ragas import prepare_ragas, ragas_embeddings, run_coroutine
 
-__all__ = ["RAGAS_ANSWER_METRICS", "RAGAS_CONTEXT_METRICS", "RAGAS_METRICS", "ragas_scores"]
+__all__ = [
+    "RAGAS_ANSWER_METRICS",
+    "RAGAS_CONTEXT_METRICS",
+    "RAGAS_METRICS",
+    "RAGAS_QUOTE_METRICS",
+    "ragas_scores",
+]
 
 RAGAS_CONTEXT_METRICS = (
     "non_llm_context_recall",
@@ -39,7 +45,9 @@ RAGAS_ANSWER_METRICS = (
     "semantic_similarity",
 )
 """Need an answer and its reference; `semantic_similarity` an embedder as well. `rouge_score` is ROUGE-L F1 on stems."""
-RAGAS_METRICS = RAGAS_CONTEXT_METRICS + RAGAS_ANSWER_METRICS
+RAGAS_QUOTE_METRICS = ("quoted_spans_alignment",)
+"""Needs an answer and retrieved chunks: the share of what the answer quotes that stands there word for word."""
+RAGAS_METRICS = RAGAS_CONTEXT_METRICS + RAGAS_ANSWER_METRICS + RAGAS_QUOTE_METRICS
 
 _Measure = Callable[["_Case"], Awaitable[float]]
 
@@ -94,7 +102,7 @@ def ragas_scores(
 
 
 def _chosen(metrics: Sequence[str] | None, has_answers: bool, has_embedder: bool) -> tuple[str, ...]:
-    possible = RAGAS_CONTEXT_METRICS + (RAGAS_ANSWER_METRICS if has_answers else ())
+    possible = RAGAS_CONTEXT_METRICS + (RAGAS_ANSWER_METRICS + RAGAS_QUOTE_METRICS if has_answers else ())
     if not has_embedder:
         possible = tuple(name for name in possible if name != "semantic_similarity")
     if metrics is None:
@@ -148,6 +156,12 @@ def _without_ragas(name: str, case: _Case) -> Score | None:
     answer = case.answer
     if answer is not None and answer.status != "ok":
         return Score(question.id, metric, None, answer.status, answer.detail)
+    if name in RAGAS_QUOTE_METRICS:
+        # ragas gives 1 to an answer that quotes nothing; a mean of such ones would say nothing of the quotes
+        from ragas.metrics.collections.quoted_spans.util import extract_quoted_spans
+
+        quotes = answer is not None and extract_quoted_spans(answer.text)
+        return None if quotes else Score(question.id, metric, None, "not_applicable", "the answer quotes nothing")
     if not question.answer.strip():
         return Score(question.id, metric, None, "not_applicable", "the question has no reference answer")
     return None
@@ -159,6 +173,8 @@ def _measures(names: Sequence[str], embedder: Embedder | None, cases: Sequence[_
         measures |= _context_measures()
     if any(name in RAGAS_ANSWER_METRICS for name in names):
         measures |= _answer_measures()
+    if any(name in RAGAS_QUOTE_METRICS for name in names):
+        measures |= _quote_measures()
     if "semantic_similarity" in names and embedder is not None:
         measures["semantic_similarity"] = _semantic_measure(embedder, cases)
     return measures
@@ -229,6 +245,18 @@ def _answer_measure(metric: Any) -> _Measure:
         return (await metric.ascore(reference=case.question.answer, response=response)).value
 
     return measure
+
+
+def _quote_measures() -> dict[str, _Measure]:
+    from ragas.metrics.collections import QuotedSpansAlignment
+
+    metric = QuotedSpansAlignment()
+
+    async def measure(case: _Case) -> float:
+        response = case.answer.text if case.answer is not None else ""
+        return (await metric.ascore(response=response, retrieved_contexts=[c.text for c in case.retrieved])).value
+
+    return {metric.name: measure}
 
 
 def _semantic_measure(embedder: Embedder, cases: Sequence[_Case]) -> _Measure:

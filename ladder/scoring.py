@@ -90,7 +90,7 @@ def _ragas_stage(evaluation: Evaluation) -> Stage[list[Score]]:
         contexts = [[hit.chunk for hit in hits] for hits in evaluation.retrieved.contexts]
         _save(out, ragas_scores(evaluation.questions, contexts, evaluation.answers))
 
-    return Stage("ragas", {"content": _content(evaluation), "ragas": "0.4.3"}, build, _load)
+    return Stage("ragas", {"content": _content(evaluation), "ragas": "0.4.3", "metrics": 2}, build, _load)
 
 
 def kept_verdicts(bench: Workbench, evaluation: Evaluation) -> list[Verdict]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import shutil
-import subprocess
+import signal
 import tempfile
 import time
 from collections.abc import Mapping
@@ -39,14 +40,7 @@ class Browser:
         theirs_read, ours_write = os.pipe()
         flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run"]
         flags += ["--remote-debugging-pipe", f"--user-data-dir={self._profile.name}", "--disable-dev-shm-usage"]
-        # Chromium reads its commands on descriptor 3 and answers on 4.
-        line = f'exec "$0" "$@" 3<&{theirs_read} 4>&{theirs_write}'
-        self._process = subprocess.Popen(
-            ["sh", "-c", line, binary, *flags, "about:blank"],
-            pass_fds=(theirs_read, theirs_write),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        self._child = _started([binary, *flags, "about:blank"], theirs_read, theirs_write)
         os.close(theirs_read)
         os.close(theirs_write)
         self._read, self._write = os.fdopen(ours_read, "rb", buffering=0), os.fdopen(ours_write, "wb", buffering=0)
@@ -59,11 +53,7 @@ class Browser:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._read.close()
         self._write.close()
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        _ended(self._child)
         self._profile.cleanup()
 
     def send(self, method: str, params: Mapping[str, Any] | None = None, session: str = "") -> dict[str, Any]:
@@ -124,6 +114,28 @@ class Browser:
         opened.wait("document.readyState === 'complete' && !document.querySelector('[data-waiting]')")
         opened.seconds = time.perf_counter() - start
         return opened
+
+
+def _started(command: list[str], read: int, write: int) -> int:
+    """The process; Chromium reads its commands on descriptor 3 and answers on 4."""
+    # Above 4, so that neither is overwritten before it is copied.
+    high = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in (read, write)]
+    silent = [(os.POSIX_SPAWN_OPEN, end, os.devnull, os.O_RDWR, 0) for end in (1, 2)]
+    copied = [(os.POSIX_SPAWN_DUP2, high[0], 3), (os.POSIX_SPAWN_DUP2, high[1], 4)]
+    child = os.posix_spawn(command[0], command, os.environ, file_actions=[*silent, *copied])
+    for end in high:
+        os.close(end)
+    return child
+
+
+def _ended(child: int) -> None:
+    """Waits for the browser, whose pipe is closed, and ends it where that is not enough."""
+    for _ in range(100):
+        if os.waitpid(child, os.WNOHANG)[0]:
+            return
+        time.sleep(0.1)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
 
 
 class Page:

@@ -1,27 +1,26 @@
-"""The data behind the table of questions, as two JSON blocks: a small one that the table needs, a large one that is
-read only when a row is opened. A passage that many questions retrieved is kept once.
+"""The data behind the table of questions, as two blocks of compressed JSON: one that the table needs, a larger one that
+is read when a row is first opened. A passage that many questions retrieved is kept once.
 """
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .run_folder import RunFolder
-from .words import arm_name, cause_name, status_name
+from .words import arm_name, cause_name, lower_is_better, status_name
 
-__all__ = ["arms_in_order", "explorer_data", "script_json"]
+__all__ = ["arms_in_order", "explorer_blocks", "explorer_data", "packed"]
 
 
-def script_json(value: Any) -> Any:
-    """JSON that is safe inside a script element: no character of it can end the element or open a comment."""
-    from markupsafe import Markup
-
+def packed(value: Any) -> str:
+    """JSON, compressed, in letters and digits that no HTML parser can take for markup; the page unpacks it."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    for character in "<>&\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return Markup(text)
+    # A lone surrogate, which UTF-8 cannot hold, becomes a question mark; no time stamp, so that equal data stay equal.
+    return base64.b64encode(gzip.compress(text.encode("utf-8", "replace"), 6, mtime=0)).decode("ascii")
 
 
 def arms_in_order(run: RunFolder) -> list[str]:
@@ -33,13 +32,28 @@ def arms_in_order(run: RunFolder) -> list[str]:
 
 
 def explorer_data(run: RunFolder) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The two blocks.
+    """The two blocks of a run.
 
     Returns:
-        The index (questions, scores as columns, causes) and the details (evidence, passages, answers).
+        The index (questions, scores as columns, causes) and the details (evidence, passages, answers, verdicts).
+    """
+    record = run.record
+    arms = [(arm, arm_name(arm)) for arm in arms_in_order(run)]
+    return explorer_blocks(run, arms, record.answer_metric, (record.baseline.arm, record.final.arm))
+
+
+def explorer_blocks(
+    run: RunFolder, arms: Sequence[tuple[str, str]], metric: str, ends: tuple[str, str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The two blocks for given arms.
+
+    Args:
+        run: Questions, scores, answers and verdicts.
+        arms: Key and name of each, in order.
+        metric: That is shown first.
+        ends: The arms that are compared first.
     """
     position = {row["id"]: number for number, row in enumerate(run.questions)}
-    arms = arms_in_order(run)
     scores, missing = _scores(run.scores, position)
     answers, chunks, causes = _answers(run.answers, position)
     index = {
@@ -47,17 +61,36 @@ def explorer_data(run: RunFolder) -> tuple[dict[str, Any], dict[str, Any]]:
             [row["id"], row["question"], row.get("answer", ""), row.get("split") or "", row.get("tags") or {}]
             for row in run.questions
         ],
-        "arms": [[arm, arm_name(arm)] for arm in arms],
+        "arms": [list(arm) for arm in arms],
         "scores": scores,
         "missing": missing,
         "causes": causes,
         "causeNames": {cause: cause_name(cause)[0] for by in causes.values() for cause in by if cause},
-        "answerMetric": run.record.answer_metric,
-        "baseline": run.record.baseline.arm,
-        "final": run.record.final.arm,
+        "answerMetric": metric,
+        "baseline": ends[0],
+        "final": ends[1],
+        "lower": sorted(
+            name for name in {name for columns in scores.values() for name in columns} if lower_is_better(name)
+        ),
     }
-    details = {"evidence": [row.get("evidence") or [] for row in run.questions], "answers": answers, "chunks": chunks}
+    details = {
+        "evidence": [row.get("evidence") or [] for row in run.questions],
+        "answers": answers,
+        "chunks": chunks,
+        "verdicts": _verdicts(run.verdicts, position),
+    }
     return index, details
+
+
+def _verdicts(rows: Sequence[Mapping[str, Any]], position: Mapping[str, int]) -> dict[str, dict[int, list[Any]]]:
+    """What the judge held of each claim, by arm and question: metric, repeat, claim, against, verdict, reason."""
+    found: dict[str, dict[int, list[Any]]] = {}
+    names = ("metric", "repeat", "claim", "against", "supported", "reason")
+    for row in rows:
+        number = position.get(row["question_id"])
+        if number is not None:
+            found.setdefault(row["arm"], {}).setdefault(number, []).append([row.get(name) for name in names])
+    return found
 
 
 def _scores(table: Mapping[str, Sequence[Any]], position: Mapping[str, int]) -> tuple[dict[str, Any], dict[str, Any]]:

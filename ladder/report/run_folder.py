@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from ...core.errors import DataError
 from ..records import LadderRecord
 
-__all__ = ["RunFolder", "read_run"]
+__all__ = ["RunFolder", "json_object", "read_run", "text_of"]
 
 SCORE_COLUMNS = ("arm", "split", "question_id", "metric", "value", "status", "detail")
 OPTIONAL = {
@@ -42,6 +42,7 @@ class RunFolder:
         questions: Rows of `questions.jsonl`.
         scores: Columns of `scores.parquet`; NaN is None.
         answers: Rows of `answers.jsonl`.
+        verdicts: Rows of `verdicts.jsonl`; none where nothing was judged, and in run folders of older versions.
         trials: Rows of `trials.parquet`; NaN is None.
         absent: Missing file: what the report lacks for it.
     """
@@ -54,6 +55,7 @@ class RunFolder:
     questions: tuple[dict[str, Any], ...]
     scores: Mapping[str, list[Any]]
     answers: tuple[dict[str, Any], ...]
+    verdicts: tuple[dict[str, Any], ...]
     trials: tuple[dict[str, Any], ...]
     absent: Mapping[str, str]
 
@@ -81,12 +83,13 @@ def read_run(run_dir: Path) -> RunFolder:
     return RunFolder(
         name=run_dir.resolve().name,
         record=_record(path),
-        config=_text(run_dir / "config.yaml"),
-        best=_text(run_dir / "best.yaml"),
-        env=_json_object(run_dir / "env.json"),
+        config=text_of(run_dir / "config.yaml"),
+        best=text_of(run_dir / "best.yaml"),
+        env=json_object(run_dir / "env.json"),
         questions=_rows(run_dir / "questions.jsonl", ("id", "question")),
         scores=scores,
         answers=_rows(run_dir / "answers.jsonl", ("arm", "question_id")),
+        verdicts=_rows(run_dir / "verdicts.jsonl", ("arm", "question_id", "metric", "claim", "supported")),
         trials=tuple(dict(zip(trials, row, strict=True)) for row in zip(*trials.values(), strict=True)),
         absent={name: lack for name, lack in OPTIONAL.items() if not (run_dir / name).is_file()},
     )
@@ -104,15 +107,25 @@ def _record(path: Path) -> LadderRecord:
         ) from None
 
 
-def _text(path: Path) -> str:
+def text_of(path: Path) -> str:
+    """Text of a file, empty where it is not there.
+
+    Raises:
+        DataError: It is not UTF-8.
+    """
     try:
         return path.read_text(encoding="utf-8") if path.is_file() else ""
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
 
 
-def _json_object(path: Path) -> dict[str, Any]:
-    text = _text(path)
+def json_object(path: Path) -> dict[str, Any]:
+    """A JSON object, empty where the file is not there.
+
+    Raises:
+        DataError: It is not one.
+    """
+    text = text_of(path)
     if not text:
         return {}
     try:
@@ -127,7 +140,7 @@ def _json_object(path: Path) -> dict[str, Any]:
 def _rows(path: Path, keys: tuple[str, ...]) -> tuple[dict[str, Any], ...]:
     rows = []
     # Not splitlines: U+2028 and the like may stand inside a JSON string.
-    for number, line in enumerate(_text(path).split("\n"), start=1):
+    for number, line in enumerate(text_of(path).split("\n"), start=1):
         if not line.strip():
             continue
         try:
@@ -148,13 +161,24 @@ def _columns(path: Path, needed: tuple[str, ...]) -> dict[str, list[Any]]:
     import pyarrow.parquet
 
     try:
-        columns = pyarrow.parquet.read_table(path).to_pydict()
+        table = pyarrow.parquet.read_table(path)
     except (pyarrow.ArrowInvalid, OSError) as error:
         raise DataError(f"{path}: cannot be read as parquet: {error}") from None
-    lacking = [name for name in needed if name not in columns]
+    lacking = [name for name in needed if name not in table.column_names]
     if lacking:
         raise DataError(f"{path}: lacks the columns {', '.join(lacking)}")
-    return {name: [_no_nan(value) for value in values] for name, values in columns.items()}
+    return {name: _values(table.column(name)) for name in table.column_names}
+
+
+def _values(column: Any) -> list[Any]:
+    """A column's values; equal texts are one object, for millions of scores name few arms, questions and metrics."""
+    import pyarrow
+
+    if not pyarrow.types.is_string(column.type):
+        return [_no_nan(value) for value in column.to_pylist()]
+    encoded = column.combine_chunks().dictionary_encode()
+    texts = encoded.dictionary.to_pylist()
+    return [None if place is None else texts[place] for place in encoded.indices.to_pylist()]
 
 
 def _no_number(_: str) -> None:

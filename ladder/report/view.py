@@ -10,28 +10,15 @@ from typing import Any
 from ..gate import Comparison
 from ..records import ArmRecord, EstimateRecord, LadderRecord, RungRecord
 from .charts import Mark, Scale, scale_over
+from .costs import ArmCost, arm_costs
+from .findings import compared
+from .flow import Flow, causes_of, climb_flow, rung_flow, standing_before
 from .run_folder import RunFolder
 from .slices import TagTable, slice_tables
-from .words import arm_name, family, setting
+from .sweep_views import SweepView, of_trials
+from .words import arm_name, family, lower_is_better
 
-__all__ = [
-    "Cell",
-    "Curve",
-    "MetricTable",
-    "Step",
-    "Trial",
-    "View",
-    "comparisons",
-    "curves",
-    "facts",
-    "gate_marks",
-    "make_view",
-    "test_gain",
-    "warnings_of",
-]
-
-_SHOWN_DETAILS = ("history", "warnings", "trials")
-_X_NAMES = ("step", "global_step", "epoch", "round")
+__all__ = ["Cell", "MetricTable", "Step", "Trial", "View", "gate_marks", "make_view", "test_gain"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,25 +64,6 @@ class MetricTable:
 
 
 @dataclass(frozen=True, slots=True)
-class Curve:
-    """One number along a training, as points (x, y) in order of time."""
-
-    name: str
-    x_name: str
-    points: tuple[tuple[float, float], ...]
-
-    @property
-    def lowest(self) -> float:
-        """Smallest value."""
-        return min(y for _, y in self.points)
-
-    @property
-    def highest(self) -> float:
-        """Largest value."""
-        return max(y for _, y in self.points)
-
-
-@dataclass(frozen=True, slots=True)
 class Trial:
     """One trial of the sweep, as its row and a mark for the best one."""
 
@@ -117,8 +85,15 @@ class View:
     slices: tuple[TagTable, ...]
     slice_split: str
     slice_scale: Scale
-    trials: tuple[Trial, ...]
+    trials: Mapping[str, tuple[Trial, ...]]
     trial_scale: Scale
+    sweeps: Mapping[str, tuple[SweepView, ...]]
+    flow: Flow | None
+    rung_flows: Mapping[str, Flow]
+    costs: tuple[ArmCost, ...]
+    cost_scale: Scale
+    answer_all_scale: Scale
+    share_scale: Scale
 
 
 def make_view(run: RunFolder) -> View:
@@ -126,17 +101,19 @@ def make_view(run: RunFolder) -> View:
     record = run.record
     steps = _steps(record)
     gates = [step.gate for step in steps if step.gate]
-    compared = [c for rung in record.rungs for c in comparisons(rung)]
+    rows = [c for rung in record.rungs for _, c in compared(rung)]
     baseline_dev = record.baseline.scores.get("dev", {}).get(record.answer_metric)
     ceilings = [ceiling.estimate for ceiling in record.diagnosis.ceilings]
+    ceilings += record.diagnosis.reach.values()
     final_dev = record.final.scores.get("dev", {}).get(record.answer_metric)
     split = "test" if record.answer_metric in record.final.scores.get("test", {}) else "dev"
+    causes, costs, trials = causes_of(run), arm_costs(run), _trials(run.trials)
     slices = tuple(slice_tables(run, record.answer_metric, split))
     return View(
         steps=steps,
         answer_scale=scale_over(_ends(step.answer for step in steps)),
         gate_scale=scale_over([*_ends(e for s in steps for e in (s.incumbent, s.candidate)), *_means(gates)]),
-        difference_scale=scale_over([v for c in compared for v in (c.low, c.high, c.difference)], include=(0.0,)),
+        difference_scale=scale_over([v for c in rows for v in (c.low, c.high, c.difference)], include=(0.0,)),
         ceiling_scale=scale_over(_ends([baseline_dev, final_dev, *ceilings])),
         tables=tuple(table for name in ("test", "dev") if (table := _metric_table(run, name)) is not None),
         causes=tuple((arm.arm, arm.causes) for arm in _arms(record) if arm.causes),
@@ -145,7 +122,14 @@ def make_view(run: RunFolder) -> View:
         slice_scale=scale_over(
             [v for t in slices for s in t.slices for v in (s.low, s.high, s.difference)], include=(0.0,)
         ),
-        trials=_trials(run.trials),
+        trials=trials,
+        sweeps=_sweeps(run, trials),
+        flow=climb_flow(causes, record),
+        rung_flows=_rung_flows(record, causes),
+        costs=costs,
+        cost_scale=scale_over([cost.seconds for cost in costs], include=(0.0,)),
+        answer_all_scale=scale_over([cost.score.mean for cost in costs if cost.score]),
+        share_scale=scale_over(_ends(fault.share for fault in record.diagnosis.faults.values()), include=(0.0,)),
         trial_scale=scale_over([row.get(name) for row in run.trials for name in ("low", "mean", "high")]),
     )
 
@@ -186,51 +170,10 @@ def _steps(record: LadderRecord) -> tuple[Step, ...]:
     return tuple(steps)
 
 
-def comparisons(rung: RungRecord) -> list[Comparison]:
-    """The rung's comparisons: dev (where there is one), test, guardrails."""
-    dev = [Comparison.model_validate(rung.dev)] if rung.dev else []
-    primary = [rung.decision.primary] if rung.decision.primary else []
-    return [*dev, *primary, *rung.decision.guardrails]
-
-
-def curves(history: Any) -> list[Curve]:
-    """The numbers of a training history (a list of rows) as lines; a number with fewer than two points is left out."""
-    rows = [row for row in history if isinstance(row, Mapping)] if isinstance(history, Sequence) else []
-    x_name = next((name for name in _X_NAMES if any(_is_number(row.get(name)) for row in rows)), "")
-    lines: dict[str, list[tuple[float, float]]] = {}
-    for position, row in enumerate(rows):
-        x = row.get(x_name) if x_name else position
-        for name, value in row.items():
-            if name not in _X_NAMES and _is_number(value) and _is_number(x):
-                lines.setdefault(name, []).append((float(x), float(value)))  # type: ignore[arg-type]
-    return [Curve(name, x_name or "row", tuple(points)) for name, points in lines.items() if len(points) > 1]
-
-
 def test_gain(rung: RungRecord) -> float | None:
     """What the rung gained on test; None where it gained nothing or was not looked at."""
     gain = rung.decision.primary.difference if rung.decision.primary else None
     return gain if gain and gain > 0 else None
-
-
-def warnings_of(rung: RungRecord) -> list[str]:
-    """The warnings among a rung's findings, also where it is one text."""
-    found = rung.details.get("warnings") or []
-    return [found] if isinstance(found, str) else [text if isinstance(text, str) else setting(text) for text in found]
-
-
-def facts(details: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """A rung's other findings as name and value; nested names are joined with a dot, long lists cut to 12."""
-    found: list[tuple[str, str]] = []
-    for name, value in details.items():
-        if name in _SHOWN_DETAILS and not _is_number(value):
-            continue
-        if isinstance(value, Mapping):
-            found += [(f"{name}.{inner}", text) for inner, text in facts(value)]
-        elif isinstance(value, (list, tuple)) and len(value) > 12:
-            found.append((name, f"{setting(list(value[:12]))} … {len(value)} in all"))
-        else:
-            found.append((name, f"{value:.4g}" if isinstance(value, float) else setting(value)))
-    return found
 
 
 def _arms(record: LadderRecord) -> list[ArmRecord]:
@@ -264,18 +207,50 @@ def _missing(run: RunFolder, split: str) -> dict[tuple[str, str], Counter[str]]:
     return found
 
 
-def _trials(rows: Sequence[Mapping[str, Any]]) -> tuple[Trial, ...]:
-    means = [row["mean"] for row in rows if row.get("mean") is not None and row.get("status", "ok") == "ok"]
-    # The first of equals: it is the cheaper one, tried earlier.
-    best = next(
-        (
-            i
-            for i, row in enumerate(rows)
-            if means and row.get("mean") == max(means) and row.get("status", "ok") == "ok"
-        ),
-        -1,
-    )
-    return tuple(Trial(row, position == best) for position, row in enumerate(rows))
+def _rung_flows(record: LadderRecord, causes: Mapping[str, Mapping[str, str]]) -> dict[str, Flow]:
+    before = standing_before(record)
+    found = {
+        rung.name: rung_flow(causes, before[rung.name], rung.candidate.arm) for rung in record.rungs if rung.candidate
+    }
+    return {name: flow for name, flow in found.items() if flow is not None}
+
+
+def _sweeps(run: RunFolder, trials: Mapping[str, Sequence[Trial]]) -> dict[str, tuple[SweepView, ...]]:
+    """Views of the trials by rung; what a knob was before is read from the arm that the rung set out from."""
+    pipelines = {arm.arm: arm.pipeline for arm in _arms(run.record)}
+    before = standing_before(run.record)
+    return {
+        rung.name: tuple(
+            of_trials(
+                [trial.row for trial in trials.get(rung.name, ())],
+                pipelines[before[rung.name]],
+                str(rung.details.get("search", "")),
+            )
+        )
+        for rung in run.record.rungs
+    }
+
+
+def _trials(rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Trial, ...]]:
+    """Trials by rung; the older run folders hold those of retrieval alone."""
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(row.get("rung") or "retrieval", []).append(row)
+    return {rung: _marked(members) for rung, members in groups.items()}
+
+
+def _marked(rows: Sequence[Mapping[str, Any]]) -> tuple[Trial, ...]:
+    """The best of each objective is marked: of equals the first, which is the cheaper one, tried earlier."""
+    best: dict[Any, int] = {}
+    for position, row in enumerate(rows):
+        if row.get("status", "ok") != "ok" or row.get("mean") is None:
+            continue
+        objective = row.get("objective")
+        sign = -1 if lower_is_better(objective or "") else 1
+        leader = best.get(objective)
+        if leader is None or sign * row["mean"] > sign * rows[leader]["mean"]:
+            best[objective] = position
+    return tuple(Trial(row, best.get(row.get("objective")) == position) for position, row in enumerate(rows))
 
 
 def _ends(estimates: Any) -> list[float | None]:
@@ -284,10 +259,6 @@ def _ends(estimates: Any) -> list[float | None]:
 
 def _means(gates: Sequence[Comparison]) -> list[float | None]:
     return [value for gate in gates for value in (gate.incumbent, gate.candidate)]
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def gate_marks(step: Step) -> list[Mark]:

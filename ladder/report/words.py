@@ -10,6 +10,8 @@ from ...eval.answers import ANSWER_METRICS
 from ..records import CostRecord
 
 __all__ = [
+    "CAUSES",
+    "FAULTS",
     "VERDICTS",
     "arm_name",
     "cause_name",
@@ -17,6 +19,7 @@ __all__ = [
     "duration",
     "family",
     "interval",
+    "lower_is_better",
     "number",
     "p_value",
     "setting",
@@ -56,6 +59,17 @@ _CAUSES = {
     "reference_rejected": ("Metric at fault", "the metric rejects the reference answer itself"),
     "metric_missing": ("Score missing", "the answer or its score failed"),
 }
+CAUSES = tuple(_CAUSES)
+"""In the order in which a pipeline can lose a question; `answered` leads."""
+FAULTS = {
+    "parse": ("Parser", "evidence lost or damaged in the parsed text"),
+    "retrieve": ("Retriever", "evidence not among the candidates that were fetched"),
+    "rank": ("Ranking", "evidence fetched, but cut before the context or too far back in it"),
+    "context_budget": ("Prompt budget", "evidence kept, but no room for it in the prompt"),
+    "generate": ("LLM and prompt", "answered wrongly with the evidence present, or without any"),
+    "judge": ("Metric or judge", "not scored, or the metric rejects the reference answer"),
+}
+"""Part of the pipeline: its name and what it did wrong."""
 _STATUSES = {
     "judge_error": "judge failed",
     "parse_error": "judge's reply not readable",
@@ -93,10 +107,19 @@ def family(metric: str) -> str:
     return "Answer" if metric in _ANSWER else "RAGAS"
 
 
+def lower_is_better(metric: str) -> bool:
+    """True where less of a metric, or of a measure of a sweep, is better."""
+    from ..measures import lower_is_better as of_metric
+    from ..sweep.settings import lower_is_better as of_objective
+
+    return of_metric(metric) or of_objective(metric)
+
+
 def number(value: float | None, digits: int = 3) -> str:
-    """A plain number; a dash where there is none."""
+    """A plain number, whole from 100 on; a dash where there is none."""
     if value is None:
         return "–"
+    digits = 0 if abs(value) >= 100 else digits
     text = f"{value:.{digits}f}"
     return (text.lstrip("-") if float(text) == 0 else text).replace("-", "−")
 

@@ -33,8 +33,10 @@ def test_every_metric_of_a_perfect_answer_is_one() -> None:
     assert set(scores) == set(RAGAS_METRICS)
     # BLEU counts n-grams up to four words, so two words cannot reach 1 in it
     low = {name: score.value for name, score in scores.items() if name != "bleu_score"}
+    assert low.pop("quoted_spans_alignment") is None, "nothing is quoted"
     assert low == {name: pytest.approx(1.0) for name in low}
-    assert all(score.status == "ok" and score.value is not None and score.value <= 1.0 for score in scores.values())
+    asked = [score for name, score in scores.items() if name != "quoted_spans_alignment"]
+    assert all(score.status == "ok" and score.value is not None and score.value <= 1.0 for score in asked)
 
 
 def test_bleu_of_equal_long_texts_is_one_and_never_above() -> None:
@@ -203,3 +205,20 @@ class Letters:
         self.seen += [(text, role) for text in texts]
         counts = np.array([[text.lower().count(chr(97 + n)) for n in range(26)] for text in texts], dtype=np.float32)
         return counts / np.linalg.norm(counts, axis=1, keepdims=True).clip(1e-9)
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "status"),
+    [
+        ('The page says "the filter lasts three days" there.', 1.0, "ok"),
+        ('The page says "the filter lasts nine long days" there.', 0.0, "ok"),
+        ('It says "the filter lasts three days" and "it was never sold anywhere".', 0.5, "ok"),
+        ("The filter lasts three days.", None, "not_applicable"),
+        ('It is "red".', None, "not_applicable"),
+    ],
+)
+def test_quotes_are_held_against_the_passages(text: str, value: float | None, status: str) -> None:
+    question = Question("q", "How long?", "three days", (Evidence("d", "The filter lasts three days."),))
+    chunk = Chunk("d", 0, 29, "So the filter lasts three days.")
+    (score,) = ragas_scores([question], [[chunk]], [Answer("q", text, (chunk,))], metrics=["quoted_spans_alignment"])
+    assert (score.value, score.status) == (value, status)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import csv
+import gzip
 import html.parser
 import io
 import json
@@ -23,12 +26,13 @@ from ragladder.ladder.records import (
     DataRecord,
     Diagnosis,
     EstimateRecord,
+    FaultRecord,
     LadderRecord,
     RungRecord,
 )
 from ragladder.ladder.report import build_report, ladder_table
 from ragladder.ladder.report.charts import scale_over, stacked_bar
-from ragladder.ladder.report.explorer import script_json
+from ragladder.ladder.report.explorer import packed
 from ragladder.ladder.report.words import duration, number, signed
 
 METRICS = ("hit@5", "evidence_recall@2000c", "ndcg@10", "token_f1", "citation_correct", "SemanticSimilarity")
@@ -83,9 +87,9 @@ def score_rows(questions: list[dict]) -> list[dict]:
                     "",
                 )
                 if metric == "SemanticSimilarity" and number_ % 9 == 4:
-                    value, status, detail = float("nan"), "judge_error", "no reply <after> 3 tries"
+                    value, status, detail = None, "judge_error", "no reply <after> 3 tries"
                 if not question["evidence"] and metric in METRICS[:3]:
-                    value, status, detail = float("nan"), "not_applicable", "no evidence"
+                    value, status, detail = None, "not_applicable", "no evidence"
                 if arm == "llm" and question["split"] == "test":
                     continue
                 row = {"arm": arm, "split": question["split"], "question_id": question["id"], "metric": metric}
@@ -133,6 +137,18 @@ def answer_rows(questions: list[dict]) -> list[dict]:
                 }
             )
     return rows
+
+
+def verdict_rows(questions: list[dict]) -> list[dict]:
+    """Two claims of the baseline's answer to every third question."""
+    about = {"metric": "ragas/faithfulness", "repeat": 0, "against": "contexts"}
+    return [
+        {"arm": "baseline", "split": q["split"], "question_id": q["id"], "claim": f"claim {c} <i>", "supported": not c}
+        | about
+        | {"reason": "not in the text" if c else ""}
+        for q in questions[::3]
+        for c in range(2)
+    ]
 
 
 def arm_record(
@@ -210,6 +226,15 @@ def record_of(questions: list[dict], scores: list[dict], answers: list[dict]) ->
                     for s in range(0, 101, 10)
                 ],
                 "data": {"pairs": 240, "dropped": 3},
+                "candidates": [[0.0, 0.5], [0.5, 0.55], [1.0, 0.53]],
+                "curve": {
+                    "points": [
+                        {"share": 0.5, "pairs": 120, "score": 0.51},
+                        {"share": 1.0, "pairs": 240, "score": 0.53},
+                    ],
+                    "reason": "twice the pairs would bring about 0.02",
+                },
+                "edge_cases": {"answers": [{"question_id": "q-003", "prompt": "40 <s>", "adapter_score": 0.25}]},
                 "alpha": 0.7,
             },
         ),
@@ -246,6 +271,21 @@ def record_of(questions: list[dict], scores: list[dict], answers: list[dict]) ->
         baseline=baseline,
         diagnosis=Diagnosis(
             causes=baseline.causes,
+            faults={
+                "rank": FaultRecord(
+                    questions=9,
+                    share=EstimateRecord(mean=0.45, low=0.3, high=0.6, n_ok=20, n=20),
+                    asked_again=8,
+                    repaired=5,
+                ),
+                "judge": FaultRecord(
+                    questions=0,
+                    share=EstimateRecord(mean=0.0, low=0.0, high=0.0, n_ok=20, n=20),
+                    asked_again=0,
+                    repaired=0,
+                ),
+            },
+            reach={"retrieval": EstimateRecord(mean=0.613, low=0.5, high=0.7, n_ok=20, n=20)},
             ceilings=(
                 Ceiling(
                     name="gold_context",
@@ -282,31 +322,29 @@ def write_run(folder: Path, count: int = 60) -> Path:
     questions = questions_of(count)
     scores, answers = score_rows(questions), answer_rows(questions)
     (folder / "ladder.json").write_text(record_of(questions, scores, answers).model_dump_json(), encoding="utf-8")
-    for name, rows in (("questions.jsonl", questions), ("answers.jsonl", answers)):
+    verdicts = verdict_rows(questions)
+    for name, rows in (("questions.jsonl", questions), ("answers.jsonl", answers), ("verdicts.jsonl", verdicts)):
         (folder / name).write_text(
             "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8"
         )
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(scores), folder / "scores.parquet")
     trials = [
         {
-            "trial": t,
+            "rung": "retrieval",
+            "trial": t + 1,
             "axis": "chunk.size",
             "value": json.dumps(256 * (t + 1)),
             "objective": "evidence_recall@2000c",
             "split": "dev",
-        }
-        | {
             "mean": None if t == 3 else 0.4 + t * 0.03,
             "low": 0.3 + t * 0.03,
             "high": 0.5 + t * 0.03,
             "n_ok": 0 if t == 3 else 35,
             "n": 35,
-        }
-        | {
             "status": "failed" if t == 3 else "ok",
             "error": "out of <memory>" if t == 3 else "",
             "seconds": 3.5,
-            "changes": "{}",
+            "changes": json.dumps({"chunk.size": 256 * (t + 1), "retrieve.mode": ["dense", "bm25"][t % 2]}),
         }
         for t in range(6)
     ]
@@ -352,6 +390,11 @@ class Page(html.parser.HTMLParser):
         return " ".join(self.text.split())
 
 
+def unpacked(text: str) -> dict:
+    """A block of data as the page's script reads it."""
+    return json.loads(gzip.decompress(base64.b64decode(text)))
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_run(tmp_path_factory.mktemp("runs") / "20261120-1412-quickstart")
@@ -387,14 +430,13 @@ def test_page_asks_nothing_of_the_network(run: Path, page: Page) -> None:
 
 def test_text_of_the_run_is_never_markup(page: Page) -> None:
     assert [a.get("id") for t, a in page.tags if t == "script"] == ["data-index", "data-details", None]
-    index = json.loads(page.scripts["data-index"])
-    assert index["questions"][0][1] == EVIL
-    assert "<" not in page.scripts["data-index"] + page.scripts["data-details"]
+    assert unpacked(page.scripts["data-index"])["questions"][0][1] == EVIL
+    assert re.fullmatch(r"[A-Za-z0-9+/=]+", page.scripts["data-index"] + page.scripts["data-details"])
     assert "failed: out of <memory>" in page.words() and "# <tag>" in page.text
 
 
 def test_questions_scores_and_missing_reach_the_table(page: Page) -> None:
-    index, details = json.loads(page.scripts["data-index"]), json.loads(page.scripts["data-details"])
+    index, details = (unpacked(page.scripts[f"data-{name}"]) for name in ("index", "details"))
     assert [arm for arm, _ in index["arms"]] == list(ARMS)
     assert len(index["questions"]) == 60 == len(index["scores"]["baseline"]["token_f1"])
     assert index["scores"]["baseline"]["SemanticSimilarity"][4] is None
@@ -406,7 +448,7 @@ def test_questions_scores_and_missing_reach_the_table(page: Page) -> None:
 
 
 def test_a_passage_is_kept_once_and_its_gold_can_be_cut_out(page: Page) -> None:
-    details = json.loads(page.scripts["data-details"])
+    details = unpacked(page.scripts["data-details"])
     assert len(details["chunks"]) == 6
     chunk, score, [[start, end]] = details["answers"]["retrieval"][1]["contexts"][0]
     ref, heading, text = details["chunks"][chunk]
@@ -436,8 +478,61 @@ def test_equal_inputs_give_an_equal_page(run: Path) -> None:
     assert build_report(run).read_bytes() == build_report(run).read_bytes()
 
 
+def test_faults_and_reach_say_what_repaired_and_what_is_in_reach(page: Page) -> None:
+    words = page.words()
+    assert re.search(r"Ranking.{0,90} 9 45%.{0,40} 5 of 8", words)
+    assert re.search(r"Metric or judge.{0,90} 0 0%.{0,40} not asked again", words)
+    assert "0.613 0.500 to 0.700" in words
+
+
+def test_verdicts_reach_their_answers(page: Page) -> None:
+    details = unpacked(page.scripts["data-details"])
+    held, denied = details["verdicts"]["baseline"]["3"]
+    assert held == ["ragas/faithfulness", 0, "claim 0 <i>", "contexts", True, ""]
+    assert denied[2:] == ["claim 1 <i>", "contexts", False, "not in the text"]
+    assert "1" not in details["verdicts"]["baseline"]
+
+
+def test_curves_and_tables_of_a_rung_are_shown(page: Page) -> None:
+    labels = [a.get("aria-label", "") for t, a in page.tags if t == "svg"]
+    assert "score from 0.51 to 0.53" in labels and "dev score from 0.5 to 0.53" in labels
+    words = page.words()
+    assert "twice the pairs would bring about 0.02" in words
+    assert re.search(r"question id prompt adapter score q-003 40 <s> 0\.25", words)
+
+
+def test_tables_beside_the_page(run: Path) -> None:
+    build_report(run)
+    with open(run / "scores.csv", encoding="utf-8", newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    record = LadderRecord.model_validate_json((run / "ladder.json").read_bytes())
+    expected = record.baseline.scores["test"]["token_f1"]
+    [row] = [r for r in rows if (r["split"], r["arm"], r["metric"]) == ("test", "baseline", "token_f1")]
+    assert float(row["mean"]) == expected.mean and int(row["n_ok"]) == expected.n_ok
+    with open(run / "questions.csv", encoding="utf-8", newline="") as handle:
+        questions = list(csv.DictReader(handle))
+    assert len(questions) == 4 * 60
+    first = questions[0]
+    assert (first["question_id"], first["arm"], first["question"]) == ("q-000", "baseline", EVIL)
+    assert first["tag:kind"] == "jargon" and 0 <= float(first["token_f1"]) <= 1
+    missing = next(q for q in questions if q["question_id"] == "q-004" and q["arm"] == "baseline")
+    assert missing["SemanticSimilarity"] == ""
+    report = json.loads((run / "report.json").read_text(encoding="utf-8"))
+    assert [rung["verdict"] for rung in report["rungs"]] == ["adopt", "inconclusive", "reject"]
+
+
+def test_a_spreadsheet_takes_no_text_for_a_formula(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", 6)
+    lines = (folder / "questions.jsonl").read_text(encoding="utf-8").splitlines()
+    first = json.loads(lines[0]) | {"question": '=HYPERLINK("x")'}
+    (folder / "questions.jsonl").write_text("\n".join([json.dumps(first), *lines[1:]]), encoding="utf-8")
+    build_report(folder)
+    assert ",\"'=HYPERLINK" in (folder / "questions.csv").read_text(encoding="utf-8")
+
+
 def test_absent_files_are_said(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run", 12)
+    (folder / "verdicts.jsonl").unlink()  # as in folders of older versions: nothing to say
     for name in ("trials.parquet", "answers.jsonl", "scores.parquet", "env.json"):
         (folder / name).unlink()
     words = Page(build_report(folder).read_text(encoding="utf-8")).words()
@@ -477,6 +572,10 @@ def test_clear_errors(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"ladder\.json is not there"):
         build_report(tmp_path)
     folder = write_run(tmp_path / "run", 6)
+    with open(folder / "verdicts.jsonl", "a", encoding="utf-8") as handle:
+        handle.write('{"arm": "baseline"}\n')
+    with pytest.raises(DataError, match=r"verdicts\.jsonl:5: expected a JSON object with question_id"):
+        build_report(folder)
     with open(folder / "answers.jsonl", "a", encoding="utf-8") as handle:
         handle.write("{broken\n")
     with pytest.raises(DataError, match=r"answers\.jsonl:25: not valid JSON"):
@@ -519,10 +618,11 @@ def test_terminal_ladder_has_colour_unless_told_not_to(run: Path, monkeypatch: p
         st.none() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
     )
 )
-def test_script_json_is_the_same_value_and_cannot_end_a_script(value: object) -> None:
-    text = str(script_json(value))
-    assert json.loads(text) == value
-    assert not set(text) & set("<>&\u2028\u2029")
+def test_packed_data_are_the_same_value_and_cannot_end_a_script(value: object) -> None:
+    text = packed(value)
+    assert re.fullmatch(r"[A-Za-z0-9+/=]+", text)
+    clean = json.dumps(value, ensure_ascii=False).encode("utf-8", "replace").decode()
+    assert unpacked(text) == json.loads(clean)
 
 
 @given(st.lists(st.floats(-1e6, 1e6) | st.none(), max_size=8))

@@ -19,7 +19,7 @@ from ragladder.ladder.compare import compare_runs
 from ragladder.ladder.config import ExperimentConfig
 from ragladder.ladder.records import LadderRecord
 from ragladder.ladder.report import build_comparison, build_report
-from ragladder.ladder.report.findings import curves, facts, found_tables, learning_curves, mixtures
+from ragladder.ladder.report.findings import compared, curves, facts, found_tables, learning_curves, mixtures
 from ragladder.ladder.report.flow import CAUSES, climb_flow, flow_chart, moves, rung_flow
 from ragladder.ladder.report.sweep_charts import parallel_lines
 from ragladder.ladder.report.sweep_views import compact, of_sweep, of_trials
@@ -206,12 +206,20 @@ def test_lists_of_records_are_tables_and_not_facts() -> None:
     assert facts(details) == [("pairs", "3")]
 
 
+def test_every_comparison_says_what_it_was_for(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", 12)
+    record = LadderRecord.model_validate_json((folder / "ladder.json").read_bytes())
+    rung = record.rungs[0]
+    assert [purpose for purpose, _ in compared(rung)] == ["Dev: chose it", "Test: the gate", "Test: guardrail"]
+    prompted = rung.model_copy(update={"details": {"against_prompt": rung.dev}})
+    assert compared(prompted)[-1][0] == "Dev: against the prompt" and facts(prompted.details) == []
+
+
 def test_the_yaml_of_the_page_on_the_report_is_what_a_config_takes() -> None:
     page = (Path(__file__).resolve().parents[2] / "docs" / "report.md").read_text(encoding="utf-8")
     [text] = re.findall(r"```yaml\n(.*?)```", page, re.S)
-    validate(
-        {"data": {"documents": "docs", "questions": "q.jsonl"}, **yaml.safe_load(text)}, ExperimentConfig, "report.md"
-    )
+    data = {"data": {"documents": "docs", "questions": "q.jsonl"}}
+    validate({**data, **yaml.safe_load(text)}, ExperimentConfig, "report.md")
 
 
 # --- comparisons of runs ---
