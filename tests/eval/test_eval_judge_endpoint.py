@@ -91,17 +91,26 @@ def test_a_rate_limit_that_passes_costs_a_wait_and_no_score(server: JudgeServer,
 
 
 @pytest.mark.parametrize("calls", [1, 3, 5, 7])
-def test_a_judge_that_dies_half_way_stops_the_run_which_then_resumes(
+def test_a_judge_that_dies_half_way_leaves_statuses_and_the_next_run_fills_them(
     calls: int, server: JudgeServer, tmp_path: Path
 ) -> None:
     server.dies_after = calls
-    with pytest.raises(EndpointError, match="Start the server"):
-        judge(server, tmp_path, concurrency=1, retries=3)
+    scores = judge(server, tmp_path, concurrency=1, retries=3)
+    lost = [score for score in scores if score.status == "judge_error"]
+    assert len(lost) >= 4 - calls // 2 and all(score.value is None for score in lost)
+    assert all("it was lost" in score.detail and "Start the server" in score.detail for score in lost)
+    assert [score.value for score in scores if score.status == "ok"] == [0.5] * (4 - len(lost))
     server.open()
     paid = len(server.seen)
     scores = judge(server, tmp_path, concurrency=1)
     assert [score.value for score in scores] == [0.5] * 4
     assert len(server.seen) - paid == 8 - calls  # two calls a question; what was answered is not asked again
+
+
+def test_a_judge_that_was_never_there_is_an_error(server: JudgeServer, tmp_path: Path) -> None:
+    server.close()
+    with pytest.raises(EndpointError, match="Start the server"):
+        judge(server, tmp_path, concurrency=1, retries=1)
 
 
 def test_a_budget_stops_the_run_which_resumes_with_a_larger_one(server: JudgeServer, tmp_path: Path) -> None:

@@ -392,15 +392,22 @@ def test_a_damaged_line_and_a_second_process_are_told(words: Any) -> None:
 def test_ctrl_c_keeps_what_is_done_and_says_the_command(odd: Any) -> None:
     space = {**chunkers("fine", "hangs"), "retrieve.top_k": [1, 2]}
     settings_of(odd, space=space)
-    code = "import sys; sys.argv[0] = 'ragladder'; from ragladder.ladder.cli import main; main()"
+    # a shell starts background jobs deaf to SIGINT, and children inherit that
+    deaf = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); sys.argv[0] = 'ragladder'"
+    code = f"{deaf}; from ragladder.ladder.cli import main; main()"
     command = [sys.executable, "-c", code, "sweep", str(odd.config)]
-    process = subprocess.Popen(command, cwd=odd.root, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not list((odd.cache / "sweeps").glob("*/trials.jsonl")):
-        time.sleep(0.2)
-    time.sleep(0.5)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    with subprocess.Popen(
+        command, cwd=odd.root, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    ) as process:
+        try:
+            deadline = time.monotonic() + 120
+            while time.monotonic() < deadline and not list((odd.cache / "sweeps").glob("*/trials.jsonl")):
+                time.sleep(0.2)
+            time.sleep(0.5)
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert f"go on with: ragladder sweep {odd.config}" in err
     assert [row["status"] for row in rows(odd)] == ["ok", "ok"]
