@@ -144,7 +144,8 @@ def attribute(
             if cause == "wrong_answer" and counterfactuals:
                 cause = _with_evidence(question, spans_of(gold, question), counterfactuals, good_enough)
         repaired = None
-        if counterfactuals and cause != "answered" and question.id in counterfactuals.gold_first:
+        asked_again = counterfactuals is not None and question.answerable and question.id in counterfactuals.gold_first
+        if counterfactuals and asked_again and cause != "answered":
             repaired = not _fails(counterfactuals.gold_first, question, good_enough)
         outcomes.append(Outcome(question.id, cause, rank, repaired))
     return outcomes

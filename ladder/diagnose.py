@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 from ..core.types import Answer, Chunk, Question, Score
 from ..eval.diagnosis import (
@@ -32,6 +32,7 @@ MENDED_BY: Mapping[str, tuple[Fault, ...]] = {
     "embedding": ("retrieve", "rank"),
     "llm": ("generate",),
 }
+_SCORED_OTHERWISE = ("answered", "metric_missing")
 _PARTS: Mapping[Fault, str] = {
     "parse": "lost in parsing",
     "retrieve": "not retrieved",
@@ -65,7 +66,7 @@ def diagnose(bench: Workbench, evaluation: Evaluation) -> Diagnosis:
         "gold_context": "the evidence put first in the context: the most that better retrieval could give",
     }
     metric = bench.config.score.answer_metric
-    found = outcomes(bench, evaluation)
+    found = outcomes(bench, evaluation, gold)
     ceilings = tuple(
         Ceiling(name=name, meaning=meanings[name], metric=metric, estimate=_estimate(bench, questions, values))
         for name, values in runs.items()
@@ -193,45 +194,60 @@ def _evidence_chunk(doc_id: str, text: str, siblings: Sequence[Chunk]) -> Chunk:
     return Chunk(doc_id, 0, len(text), text, like.ref if like else doc_id, like.title if like else "", ())
 
 
-def outcomes(bench: Workbench, evaluation: Evaluation) -> list[Outcome]:
+def outcomes(bench: Workbench, evaluation: Evaluation, gold_first: Values | None = None) -> list[Outcome]:
     """Why each question of an evaluation was lost.
 
-    Dev questions whose answer is not good enough are asked again with the evidence first and with the evidence alone.
-    Test questions are not: there `wrong_answer` covers order and distraction too.
+    Dev questions that were answered wrongly with their evidence in the prompt are asked again: with the evidence first,
+    and, where that does not help, with the evidence alone. Test questions are not: there `wrong_answer` covers order
+    and distraction too.
+
+    Args:
+        bench: Asks.
+        evaluation: Whose questions.
+        gold_first: The answer metric with the evidence first, where it is known already.
     """
-    values = evaluation.values(bench.config.score.answer_metric)
-    again = _asked_again(bench, evaluation, values) if evaluation.split == "dev" else None
+    by_place = _attributed(bench, evaluation, None)
+    if evaluation.split != "dev":
+        return by_place
+    return _attributed(bench, evaluation, _asked_again(bench, evaluation, by_place, gold_first))
+
+
+def _attributed(bench: Workbench, evaluation: Evaluation, again: Counterfactuals | None) -> list[Outcome]:
     return attribute(
         evaluation.questions,
         [[hit.chunk for hit in hits] for hits in evaluation.retrieved.candidates],
         [[hit.chunk for hit in hits] for hits in evaluation.retrieved.contexts],
         evaluation.gold,
-        values,
+        evaluation.values(bench.config.score.answer_metric),
         bench.config.score.good_enough,
         [answer.contexts for answer in evaluation.answers],
         again,
     )
 
 
-def _asked_again(bench: Workbench, evaluation: Evaluation, values: Values) -> Counterfactuals:
-    enough = bench.config.score.good_enough
+def _asked_again(
+    bench: Workbench, evaluation: Evaluation, by_place: Sequence[Outcome], gold_first: Values | None
+) -> Counterfactuals:
+    enough, abstention = bench.config.score.good_enough, bench.config.score.abstention
+    lost = [q for q, o in zip(evaluation.questions, by_place, strict=True) if o.cause not in _SCORED_OTHERWISE]
+    reference = _scored(bench, lost, [Answer(q.id, q.answer or abstention) for q in lost])
+    wrong = {outcome.question_id for outcome in by_place if outcome.cause == "wrong_answer"}
+    if gold_first is None:
+        gold_first = _with_gold(bench, evaluation, wrong, only_gold=False)
+    stubborn = {q for q in wrong if (value := gold_first.get(q)) is None or value < enough}
+    return Counterfactuals(gold_first, _with_gold(bench, evaluation, stubborn, only_gold=True), reference)
+
+
+def _with_gold(bench: Workbench, evaluation: Evaluation, wanted: Container[str], only_gold: bool) -> Values:
+    """The answer metric of some questions, asked again with their evidence first, or alone."""
     rows = [
         (question, hits)
         for question, hits in zip(evaluation.questions, evaluation.retrieved.contexts, strict=True)
-        if (value := values.get(question.id)) is not None and value < enough
+        if question.id in wanted
     ]
-    lost = [question for question, _ in rows]
-    reference = _scored(bench, lost, [Answer(q.id, q.answer or bench.config.score.abstention) for q in lost])
-    rows = [(question, hits) for question, hits in rows if question.answerable]
-    lost = [question for question, _ in rows]
-    contexts = [hits for _, hits in rows]
-    first = gold_contexts(bench, evaluation.pipeline, lost, Retrieved(contexts, contexts, 0.0))
-    alone = gold_contexts(bench, evaluation.pipeline, lost, Retrieved(contexts, contexts, 0.0), only_gold=True)
-    return Counterfactuals(
-        gold_first=_asked(bench, evaluation.pipeline, lost, first),
-        gold_alone=_asked(bench, evaluation.pipeline, lost, alone),
-        reference=reference,
-    )
+    questions, hits = [question for question, _ in rows], [found for _, found in rows]
+    contexts = gold_contexts(bench, evaluation.pipeline, questions, Retrieved(hits, hits, 0.0), only_gold)
+    return _asked(bench, evaluation.pipeline, questions, contexts)
 
 
 def _asked(

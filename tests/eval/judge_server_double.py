@@ -48,6 +48,7 @@ class JudgeServer:
         self.seen: list[str] = []
         self.dies_after: int | None = None
         self._closing = threading.Event()
+        self._lock = threading.Lock()  # every call after its death closes it
         self._server: ThreadingHTTPServer | None = None
         self._port = 0
         self.open()
@@ -59,16 +60,28 @@ class JudgeServer:
 
     def open(self) -> None:
         """Listens, at the port that it had before."""
-        self._closing.clear()
-        self.dies_after = None
-        self._server = ThreadingHTTPServer(("127.0.0.1", self._port), self._handler())
-        self._server.daemon_threads = True
-        self._port = self._server.server_port
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        with self._lock:
+            self._closing.clear()
+            self.dies_after = None
+            self._server = ThreadingHTTPServer(("127.0.0.1", self._port), self._handler())
+            self._server.daemon_threads = True
+            self._port = self._server.server_port
+            threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
 
     def close(self) -> None:
         """Refuses connections from now on."""
         self._closing.set()
+        with self._lock:
+            self._stop()
+
+    def _die(self) -> None:
+        """Closes, unless it was opened again in the meantime."""
+        with self._lock:
+            if self.dies_after is not None:
+                self._closing.set()
+                self._stop()
+
+    def _stop(self) -> None:
         if self._server is not None:
             self._server.shutdown()
             self._server.server_close()
@@ -85,7 +98,7 @@ class JudgeServer:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 double.seen.append(body["messages"][0]["content"])
                 if double.dies_after is not None and len(double.seen) > double.dies_after:
-                    threading.Thread(target=double.close, daemon=True).start()
+                    threading.Thread(target=double._die, daemon=True).start()
                     double._closing.wait(5)
                     self.connection.close()
                     return
