@@ -185,8 +185,11 @@ class Store:
             }
             (temporary / RECORD).write_text(json.dumps(record, indent=1, sort_keys=True), encoding="utf-8")
             _sync_tree(temporary)
-        except BaseException:
+        except BaseException as error:
             shutil.rmtree(temporary, ignore_errors=True)
+            # numpy says "2400 requested and 1520 written", without an error number, where the disk is full
+            if isinstance(error, OSError) and error.errno is None and "requested and" in str(error):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(final)) from error
             raise
         shutil.rmtree(final, ignore_errors=True)
         os.replace(temporary, final)

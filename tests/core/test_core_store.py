@@ -259,3 +259,12 @@ def test_an_atomic_write_replaces_the_whole_file(tmp_path: Path) -> None:
     write_atomic(path, b"long old text")
     write_atomic(path, b"new")
     assert path.read_bytes() == b"new" and os.listdir(path.parent) == ["file"]
+
+
+def test_numpys_words_for_a_full_disk_are_understood(tmp_path: Path) -> None:
+    def build(out: Path) -> None:
+        raise OSError("2400 requested and 1520 written")
+
+    with pytest.raises(StageError, match="the disk is full"):
+        Store(tmp_path).get(Stage("search", {}, build, lambda out: None))
+    assert not list((tmp_path / "stages").glob("search*/stage.json"))
