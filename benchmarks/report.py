@@ -2,7 +2,7 @@
 
     python benchmarks/report.py                       # 10,000 questions, 3 rungs; minutes
     python benchmarks/report.py --questions 500       # a try
-    python benchmarks/report.py --keep /tmp/big       # leaves the run folder there
+    python benchmarks/report.py --keep big-run       # leaves the run folder there
 
 It writes a run folder with made-up texts: 4 arms, 46 metrics, two judged claims an answer, 5 passages of about 600
 characters a question, drawn from twice as many passages as questions. The words follow Zipf's law, so they compress

@@ -6,14 +6,14 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import Any, ClassVar, Literal
-from urllib.parse import urlsplit
 
 import numpy as np
 from pydantic import Field, JsonValue, model_validator
 
-from ..core.chat import ChatBudget, Probe
+from ..core.chat import ChatBudget
 from ..core.components import Resources, Settings
 from ..core.errors import BudgetError, ConfigError, EndpointError
+from ..core.http import Probe, api_key_from, check_base_url
 from ._embedder import Role, unit_vectors
 from ._endpoint_http import EmbeddingReply, EmbeddingSender
 
@@ -64,11 +64,7 @@ class EndpointSettings(Settings):
     @model_validator(mode="after")
     def _usable(self) -> EndpointSettings:
         # checked on the whole model, so that a message never repeats a URL with a password in it
-        parts = urlsplit(self.base_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("base_url must start with http:// or https:// and name a host")
-        if parts.username or parts.password:
-            raise ValueError("base_url holds a user name or password; use api_key_env")
+        check_base_url(self.base_url)
         if self.budget.money is not None and not self.price_prompt:
             raise ValueError("budget.money needs price_prompt")
         if self.dimensions and self.truncate_dim and self.truncate_dim > self.dimensions:
@@ -84,7 +80,7 @@ class EndpointSettings(Settings):
         Raises:
             ConfigError: The environment variable of the key is not set.
         """
-        return EndpointEmbedder(self, _api_key(self.api_key_env, resources))
+        return EndpointEmbedder(self, api_key_from(self.api_key_env, resources, "embed.api_key_env"))
 
     def identity(self, resources: Resources) -> dict[str, Any]:
         """Endpoint, model and what is sent; not the key, the prices or how hard it tries."""
@@ -209,15 +205,3 @@ class EndpointEmbedder:
                 f"embedder: budget.money is used up: {spent:.4f} of {budget.money:.4f}. What is encoded is kept; raise "
                 "the budget and run again to go on"
             )
-
-
-def _api_key(name: str | None, resources: Resources) -> Callable[[], str | None]:
-    """Reads the key when it is needed, so that no object of ours holds it."""
-    if name is None:
-        return lambda: None
-    value = resources.env.get(name, "").strip()
-    if not value:
-        raise ConfigError(f"embedder: the environment variable {name} (api_key_env) is not set; set it to the key")
-    if not value.isascii() or not value.isprintable():
-        raise ConfigError(f"embedder: the value of {name} (api_key_env) holds characters that no key has")
-    return lambda: resources.env[name].strip()

@@ -7,18 +7,18 @@ never stored, logged or shown.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any, ClassVar, Literal
-from urllib.parse import urlsplit
 
 from pydantic import Field, JsonValue, model_validator
 
 from ..cache import JsonCache, digest
 from ..components import Model, Resources, Settings
-from ..errors import BudgetError, ConfigError
-from ._http import HttpSender, Reply
-from .types import ChatRequest, Completion, Probe, estimate_tokens
+from ..errors import BudgetError
+from ..http import Probe, api_key_from, check_base_url
+from ._http import ChatSender, Reply
+from .types import ChatRequest, Completion, estimate_tokens
 
 __all__ = ["ChatBudget", "OpenAIChatSettings", "OpenAIChat"]
 
@@ -70,11 +70,7 @@ class OpenAIChatSettings(Settings):
     @model_validator(mode="after")
     def _usable(self) -> OpenAIChatSettings:
         # checked on the whole model, so that a message never repeats a URL with a password in it
-        parts = urlsplit(self.base_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("base_url must start with http:// or https:// and name a host")
-        if parts.username or parts.password:
-            raise ValueError("base_url holds a user name or password; use api_key_env")
+        check_base_url(self.base_url)
         if self.budget.money is not None and not (self.price_prompt or self.price_completion):
             raise ValueError("budget.money needs price_prompt and price_completion")
         clash = set(self.extra_body) & {"model", "messages", "stream", "temperature", "seed", "stop", "n"}
@@ -108,7 +104,7 @@ class OpenAIChat:
         self.settings = settings
         self._identity = settings.identity(resources)
         self._cache = JsonCache(resources.cache_dir / "calls")
-        self._sender = HttpSender(settings, _api_key(settings, resources))
+        self._sender = ChatSender(settings, api_key_from(settings.api_key_env, resources, "llm.api_key_env"))
         self._lock = threading.Lock()
         self._prompt_tokens = 0
         self._completion_tokens = 0
@@ -244,18 +240,6 @@ class OpenAIChat:
                 "json_schema": {"name": _schema_name(schema), "schema": schema, "strict": True},
             }
         return {**body, **self.settings.extra_body}
-
-
-def _api_key(settings: OpenAIChatSettings, resources: Resources) -> Callable[[], str | None]:
-    """Reads the key when it is needed, so that no object of ours holds it."""
-    name = settings.api_key_env
-    if name is None:
-        return lambda: None
-    if not resources.env.get(name, "").strip():
-        raise ConfigError(f"llm.api_key_env: the environment variable {name} is not set; set it to the endpoint's key")
-    if not resources.env[name].strip().isascii() or not resources.env[name].strip().isprintable():
-        raise ConfigError(f"llm.api_key_env: the value of {name} holds characters that no key has")
-    return lambda: resources.env[name].strip()
 
 
 def _schema_name(schema: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
+from ..http import Probe
 from ..types import Status
 
 __all__ = ["ChatModel", "ChatRequest", "Completion", "Message", "Probe", "Role", "estimate_tokens"]
@@ -77,14 +78,6 @@ class Completion:
     completion_tokens: int = 0
     seconds: float = 0.0
     cached: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """Whether a model can be reached, and why not."""
-
-    ok: bool
-    detail: str
 
 
 @runtime_checkable

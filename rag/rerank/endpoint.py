@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import math
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
-from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
 from ...core.cache import JsonCache, digest
 from ...core.components import Resources, Settings
-from ...core.errors import ConfigError
-from ...core.types import Hit
+from ...core.errors import EndpointError
+from ...core.http import Failure as NoAnswer
+from ...core.http import JsonClient, api_key_from, check_base_url
+from ...core.types import Hit, Status
 from .order import reordered, shown
 from .result import Failure, Reranked, whole
 
 if TYPE_CHECKING:
-    from ...core.chat._http import Reply
+    import httpx
 
 __all__ = ["EndpointReranker", "EndpointRerankerSettings"]
 
@@ -57,11 +58,7 @@ class EndpointRerankerSettings(Settings):
     @model_validator(mode="after")
     def _usable(self) -> EndpointRerankerSettings:
         # checked on the whole model, so that a message never repeats a URL with a password in it
-        parts = urlsplit(self.base_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("base_url must start with http:// or https:// and name a host")
-        if parts.username or parts.password:
-            raise ValueError("base_url holds a user name or password; use api_key_env")
+        check_base_url(self.base_url)
         if self.style != "tei" and not self.model:
             raise ValueError(f"style '{self.style}' needs a model")
         return self
@@ -98,12 +95,9 @@ class EndpointReranker:
         self._settings = settings
         self._identity = {key: settings.identity(resources)[key] for key in ("style", "base_url", "model", "version")}
         self._cache = JsonCache(resources.cache_dir / "calls")
-        name = settings.api_key_env
-        if name is not None and not resources.env.get(name, "").strip():
-            raise ConfigError(
-                f"rerank.api_key_env: the environment variable {name} is not set; set it to the endpoint's key"
-            )
-        self._resources = resources
+        self._client = JsonClient(
+            settings, "/rerank", api_key_from(settings.api_key_env, resources, "rerank.api_key_env")
+        )
 
     def rerank(self, questions: Sequence[str], hits: Sequence[Sequence[Hit]]) -> list[list[Hit]]:
         """Scores the first `depth` hits of each question anew; deeper ones are left out.
@@ -141,23 +135,16 @@ class EndpointReranker:
             done, failures, sum(one["seconds"] for one in spent), prompt_tokens=sum(one["tokens"] for one in spent)
         )
 
-    def _key(self) -> str | None:
-        """Reads the key when it is needed, so that no object of ours holds it."""
-        name = self._settings.api_key_env
-        return self._resources.env[name].strip() if name is not None else None
-
     def _send(self, todo: dict[str, tuple[str, list[str]]]) -> dict[str, Any]:
         """Scores, or the failure, by key; what was answered is kept also where another request raises."""
         if not todo:
             return {}
-        sender = _sender(self._settings, self._key)
         stop = threading.Event()
         done: dict[str, Any] = {}
 
         def ask(item: tuple[str, tuple[str, list[str]]]) -> None:
             key, (question, texts) = item
-            reply = sender.send(self._body(question, texts), stop)
-            done[key] = self._read(reply, len(texts))
+            done[key] = self._ask(self._body(question, texts), len(texts), stop)
 
         pool = ThreadPoolExecutor(self._settings.concurrency, thread_name_prefix="rerank")
         try:
@@ -177,12 +164,23 @@ class EndpointReranker:
             body["return_documents"] = False
         return {"model": self._settings.model, **body}
 
-    def _read(self, reply: Reply, count: int) -> dict[str, Any] | Failure:
-        if reply.status != "ok":
-            return Failure(reply.status, f"reranking endpoint: {reply.detail}")
+    def _ask(self, body: dict[str, Any], count: int, stop: threading.Event) -> dict[str, Any] | Failure:
+        """Scores in the order of the passages; or the failure."""
+        started = time.perf_counter()
+        outcome = self._client.post(body, _parsed, stop)
+        if not isinstance(outcome, NoAnswer):
+            return self._scores(outcome["data"], count, time.perf_counter() - started)
+        if outcome.unreachable:
+            raise EndpointError(
+                f"no connection to {self._client.url}: {outcome.detail}. Start the server or correct base_url; "
+                f"{outcome.tries} tries were made."
+            )
+        status: Status = "timeout" if outcome.timed_out else "generation_error"
+        return Failure(status, f"reranking endpoint: {outcome.detail}")
+
+    def _scores(self, data: Any, count: int, seconds: float) -> dict[str, Any] | Failure:
         name = "score" if self._settings.style == "tei" else "relevance_score"
         try:
-            data = json.loads(reply.text)
             results = data if self._settings.style == "tei" else data["results"]
             scores = {int(one["index"]): float(one[name]) for one in results}
             usage = data.get("usage") or {} if isinstance(data, dict) else {}
@@ -191,25 +189,11 @@ class EndpointReranker:
             return Failure("parse_error", f"reranking endpoint: the reply is not of style '{self._settings.style}'")
         if sorted(scores) != list(range(count)) or not all(math.isfinite(score) for score in scores.values()):
             return Failure("parse_error", f"reranking endpoint: the reply scores {len(scores)} of {count} passages")
-        ordered = [scores[place] for place in range(count)]
-        return {"scores": ordered, "tokens": tokens, "seconds": round(reply.seconds, 4)}
+        return {"scores": [scores[place] for place in range(count)], "tokens": tokens, "seconds": round(seconds, 4)}
 
 
-def _sender(settings: EndpointRerankerSettings, key: Any) -> Any:
-    """The sender of chat completions, with its retries and its care for the key, to another address."""
-    from ...core.chat._http import HttpSender, Reply, _Failure
-
-    class RerankSender(HttpSender):
-        def __init__(self) -> None:
-            like: Any = settings  # it has what the sender reads of a chat endpoint's settings
-            super().__init__(like, key)
-            self._url = settings.base_url.rstrip("/") + "/rerank"
-
-        def _read(self, response: Any) -> Reply | _Failure:
-            try:
-                response.json()
-            except ValueError:
-                return _Failure("generation_error", "the reply is not JSON")
-            return Reply(text=response.text)
-
-    return RerankSender()
+def _parsed(response: httpx.Response) -> dict[str, Any] | NoAnswer:
+    try:
+        return {"data": response.json()}
+    except ValueError:
+        return NoAnswer("the reply is not JSON")

@@ -244,7 +244,7 @@ def test_settings_that_cannot_work_are_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(ValidationError, match=said):
             section.validate_python({**values, **wrong})
-    with pytest.raises(ConfigError, match="MY_KEY .* is not set"):
+    with pytest.raises(ConfigError, match=r"embed\.api_key_env: .*MY_KEY is not set"):
         endpoint("http://localhost:1/v1", api_key_env="MY_KEY").build(Resources(env={}))
 
 
