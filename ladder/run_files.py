@@ -57,15 +57,17 @@ SCORE_COLUMNS = {
 }
 
 
-def best_yaml(bench: Workbench, config: ExperimentConfig) -> str:
-    """`best.yaml`: the experiment with the pipeline that the climb ended with, its paths absolute."""
+CLIMBED = "# The pipeline that the climb ended with. Score it: ragladder eval best.yaml\n"
+
+
+def best_yaml(bench: Workbench, config: ExperimentConfig, head: str = CLIMBED) -> str:
+    """`best.yaml`: an experiment with the pipeline that was found, its paths absolute, below a comment."""
     data = config.data.model_copy(
         update={
             name: str(bench.resources.path(getattr(config.data, name)).absolute())
             for name in ("documents", "questions")
         }
     )
-    head = "# The pipeline that the climb ended with. Score it: ragladder eval best.yaml\n"
     return head + to_yaml(config.model_copy(update={"data": data, "pipeline": bench.absolute_paths(config.pipeline)}))
 
 

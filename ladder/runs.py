@@ -37,7 +37,17 @@ from .run_files import (
 from .rungs import Trial
 from .workbench import Evaluation, Workbench
 
-__all__ = ["Run", "RunSummary", "config_digest", "data_record", "find_run", "list_runs", "load_ladder", "open_run"]
+__all__ = [
+    "Run",
+    "RunSummary",
+    "config_digest",
+    "data_record",
+    "find_run",
+    "list_runs",
+    "load_ladder",
+    "open_run",
+    "read_state",
+]
 
 
 @dataclass
@@ -97,7 +107,7 @@ def open_run(bench: Workbench, config_sha256: str, data: DataRecord) -> Run:
     """The run folder to fill: an unfinished one of the same config and data, else a new one."""
     runs = bench.resources.cache_dir / "runs"
     for folder in sorted(runs.glob("*"), reverse=True) if runs.is_dir() else []:
-        state = _read_state(folder)
+        state = read_state(folder)
         same = state.get("config_sha256") == config_sha256 and state.get("data") == _data_key(data)
         if same and state.get("status") == "running":
             bench.reporter.line(f"resuming {folder.name}")
@@ -157,7 +167,7 @@ def list_runs(root: Path) -> list[RunSummary]:
     """Runs below a cache folder, newest first."""
     found = []
     for folder in sorted((root / "runs").glob("*"), reverse=True) if (root / "runs").is_dir() else []:
-        state = _read_state(folder)
+        state = read_state(folder)
         if state:
             summary = "not finished: the same climb command resumes it"
             if (folder / "ladder.json").is_file():
@@ -235,7 +245,8 @@ def _data_key(data: DataRecord) -> list[str]:
     return [data.documents_sha256, data.questions_sha256]
 
 
-def _read_state(folder: Path) -> dict[str, Any]:
+def read_state(folder: Path) -> dict[str, Any]:
+    """What `run.json` holds; nothing where it is not there or damaged."""
     try:
         return json.loads((folder / "run.json").read_text())
     except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):

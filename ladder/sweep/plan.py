@@ -9,15 +9,16 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from ...core.errors import BudgetError, RagladderError
 from ..config import PipelineConfig
 from ..workbench import Workbench
-from .evaluate import Needs
+from .evaluate import Needs, Task
 from .ranking import search_key
-from .space import Configuration
+from .space import Configuration, key_of
 
-__all__ = ["SweepPlan", "plan_sweep"]
+__all__ = ["SweepPlan", "by_prefix", "plan_sweep"]
 
 _SAMPLE = 64
 _DEAR = {"chunk": ("semantic", "cluster_semantic"), "context": ("late", "llm")}
@@ -164,3 +165,20 @@ def _many(count: int, one: str, more: str = "") -> str:
 
 def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
+def by_prefix(tasks: Sequence[Task]) -> list[Task]:
+    """Tasks in the order of what they share: parsing, then chunking, context, embedding, search, and the rest."""
+    levels: list[Any] = [
+        lambda p: p.parse.model_dump_json(),
+        lambda p: p.chunk.model_dump_json(),
+        lambda p: p.context.model_dump_json() + p.embed.model_dump_json(),
+        search_key,
+        key_of,
+    ]
+    seen: list[dict[str, int]] = [{} for _ in levels]
+    places = {}
+    for task in tasks:
+        keys = [level(task.pipeline) for level in levels]
+        places[id(task)] = tuple(of.setdefault(key, len(of)) for of, key in zip(seen, keys, strict=True))
+    return sorted(tasks, key=lambda task: places[id(task)])

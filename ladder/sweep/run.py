@@ -16,29 +16,28 @@ from typing import Any
 from ...core.cache import digest, write_atomic
 from ...core.config import to_yaml
 from ...core.progress import Reporter
-from ...core.types import Score
 from ...eval.questions import by_split, load_questions
 from ..config import ExperimentConfig, PipelineConfig
-from ..runs import environment
-from ..scoring import clusters, estimates
+from ..environment import environment
+from ..run_files import best_yaml
+from ..runs import read_state
+from ..scoring import clusters
 from ..workbench import Workbench
 from .evaluate import Evaluator, Outcome, Task, needs_of, prices
 from .executors import Executor, LocalProcesses, Ray, Setup, ThisProcess
 from .load import load_sweep
-from .plan import SweepPlan, plan_sweep
+from .plan import SweepPlan, by_prefix, plan_sweep
 from .racing import combined, halve, race
-from .ranking import search_key
-from .results import Result, SweepRecord, TrialRecord, axes_of, front, ranked, tied
+from .record import summary, trial_record
+from .results import Result, SweepRecord, axes_of, front, ranked, tied
 from .search import Ask, Judge, Strategy, configurations, drawn, strategy_for
 from .settings import SweepSettings
-from .space import Configuration, Space, key_of
+from .space import Configuration, Space
 from .trials import TrialLog, locked
 from .words import number, point_text
 
 __all__ = ["Sweep", "prepare_sweep", "sweep"]
 
-_SHOWN = 50
-"""Configurations whose intervals are worked out."""
 _PLANNED = 5000
 """Configurations up to which a guided search's whole space is counted for the plan."""
 
@@ -139,14 +138,14 @@ class Sweep:
         self._sha = self.digest
         root = self.bench.resources.cache_dir / "sweeps"
         for folder in sorted(root.glob("*"), reverse=True) if root.is_dir() else []:
-            if _read_json(folder / "run.json").get("config_sha256") == self._sha:
+            if read_state(folder).get("config_sha256") == self._sha:
                 return folder
         now = datetime.now(UTC)
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", self.config.name).strip("-") or "sweep"
         return root / f"{now:%Y%m%d-%H%M%S}-{name}-{self._sha[:6]}"
 
     def _state(self) -> dict[str, Any]:
-        return _read_json(self.folder / "run.json")
+        return read_state(self.folder)
 
     def _begin(self) -> None:
         new = not (self.folder / "run.json").is_file()
@@ -288,7 +287,7 @@ class Sweep:
                 found[name] = known
                 self._take(configuration, known, new=False)
         tasks = [Task(c.key, c.pipeline, part) for (key, part), c in wanted.items() if (key, part) not in found]
-        for task, outcome in self._scored(_by_prefix(tasks), executor):
+        for task, outcome in self._scored(by_prefix(tasks), executor):
             name = (task.key, task.part)
             self.log.add(wanted[name], outcome)
             found[name] = outcome
@@ -342,14 +341,11 @@ class Sweep:
                     self._spent.money += (prompt * read + completion * wrote) / 1e6
         whole = outcome if outcome.part is None else combined(parts)
         if key not in self.results:
-            self.results[key] = Result(configuration, whole, trial=self._row_of(key))
+            self.results[key] = Result(configuration, whole, trial=self.log.number(key))
         self.results[key].outcome = whole
         self.results[key].broken = self.judge.broken(whole, configuration) if whole.status == "ok" else ""
         if new:
             self._say(self.results[key], outcome)
-
-    def _row_of(self, key: str) -> int:
-        return next((row["trial"] for row in self.log.rows if row["key"] == key), 0)
 
     def _say(self, result: Result, outcome: Outcome) -> None:
         names = [*self.judge.objectives, *self.needs.measures]
@@ -378,8 +374,11 @@ class Sweep:
         same = tied(order, self.judge, groups, self.seed)
         pareto = front(order, self.judge) if len(self.judge.objectives) > 1 else set()
         rest = [result for result in everything if result not in order]
-        trials = [self._trial(result, rank, same, pareto, groups) for rank, result in enumerate(order, 1)]
-        trials += [self._trial(result, None, same, pareto, groups) for result in rest]
+        names = (*self.judge.objectives, *self.needs.measures)
+        trials = [
+            trial_record(result, rank, same, pareto, self.judge.objectives, names, groups, self.config.seed)
+            for rank, result in [*enumerate(order, 1), *((None, result) for result in rest)]
+        ]
         best = self._write_best(order[0].configuration) if order else None
         return SweepRecord(
             status="budget" if over else "finished",
@@ -395,7 +394,7 @@ class Sweep:
             questions=len(self.questions),
             counts=dict(Counter(result.status for result in everything)),
             plan=tuple(plan.lines(self.guided)),
-            summary=_summary(order, everything, same, self.judge.objectives, over),
+            summary=summary(order, everything, same, self.judge.objectives, over),
             winner=order[0].configuration.point if order else None,
             best_yaml=str(best) if best else None,
             trials=tuple(trials),
@@ -406,109 +405,11 @@ class Sweep:
             seconds=round(self._before + time.monotonic() - self._started, 1),
         )
 
-    def _trial(
-        self,
-        result: Result,
-        rank: int | None,
-        same: dict[str, tuple[float, bool]],
-        pareto: set[str],
-        groups: Sequence[str],
-    ) -> TrialRecord:
-        outcome, key = result.outcome, result.configuration.key
-        intervals = {}
-        if rank is not None and rank <= _SHOWN:
-            for name in self.judge.objectives:
-                if name in outcome.values:
-                    pairs = zip(outcome.applies[name], outcome.values[name], strict=True)
-                    rows = [
-                        Score(str(place), name, value, "ok" if value is not None else "judge_error")
-                        for place, value in pairs
-                    ]
-                    of = {str(place): group for place, group in enumerate(groups)}
-                    intervals[name] = estimates(rows, of, self.config.seed)[name]
-        behind, alike = same.get(key, (None, None))
-        if rank == 1:
-            behind, alike = 0.0, True
-        return TrialRecord(
-            rank=rank,
-            trial=result.trial,
-            point=result.configuration.point,
-            status=result.status,  # type: ignore[arg-type]
-            error=outcome.error or result.dropped or (f"{result.broken} does not hold" if result.broken else ""),
-            objectives={name: outcome.value(name) for name in (*self.judge.objectives, *self.needs.measures)},
-            estimates=intervals,
-            behind=behind,
-            same_as_best=alike,
-            pareto=key in pareto,
-            seconds=outcome.seconds,
-        )
-
     def _write_best(self, winner: Configuration) -> Path:
-        data = self.config.data.model_copy(
-            update={
-                name: str(self.bench.resources.path(getattr(self.config.data, name)).absolute())
-                for name in ("documents", "questions")
-            }
-        )
-        pipeline = self.bench.absolute_paths(winner.pipeline)
-        config = self.config.model_copy(update={"data": data, "pipeline": pipeline, "sweep": None})
         head = (
             f"# The best of a sweep on dev: {point_text(winner.point)}\n"
             "# Score it on dev: ragladder eval best.yaml; climb from it (test untouched): ragladder climb best.yaml\n"
         )
-        write_atomic(self.folder / "best.yaml", (head + to_yaml(config)).encode())
+        config = self.config.model_copy(update={"pipeline": winner.pipeline, "sweep": None})
+        write_atomic(self.folder / "best.yaml", best_yaml(self.bench, config, head).encode())
         return self.folder / "best.yaml"
-
-
-def _by_prefix(tasks: Sequence[Task]) -> list[Task]:
-    """Tasks in the order of what they share: parsing, then chunking, context, embedding, search, and the rest."""
-    levels: list[Any] = [
-        lambda p: p.parse.model_dump_json(),
-        lambda p: p.chunk.model_dump_json(),
-        lambda p: p.context.model_dump_json() + p.embed.model_dump_json(),
-        search_key,
-        key_of,
-    ]
-    seen: list[dict[str, int]] = [{} for _ in levels]
-    places = {}
-    for task in tasks:
-        keys = [level(task.pipeline) for level in levels]
-        places[id(task)] = tuple(of.setdefault(key, len(of)) for of, key in zip(seen, keys, strict=True))
-    return sorted(tasks, key=lambda task: places[id(task)])
-
-
-def _summary(
-    order: Sequence[Result],
-    everything: Sequence[Result],
-    same: dict[str, tuple[float, bool]],
-    objectives: Sequence[str],
-    over: str,
-) -> str:
-    """The result in words, honest about what the questions cannot tell."""
-    ended = f" {over}: raise it and run the same command to go on." if over else ""
-    if not order:
-        causes = Counter(result.status for result in everything)
-        first = next((r.outcome.error or r.broken or r.dropped for r in everything if r.status != "ok"), "")
-        counted = ", ".join(f"{count} {status}" for status, count in causes.items()) or "none was tried"
-        return f"No configuration could be ranked ({counted}); the first: {first or 'nothing ran'}.{ended}"
-    first = order[0]
-    value = number(first.outcome.value(objectives[0]))
-    text = f"Best of {len(order)} on dev: {point_text(first.configuration.point)} with {objectives[0]} {value}."
-    alike = [result for result in order[1:] if same.get(result.configuration.key, (0, False))[1]]
-    if alike:
-        widest = max(same[result.configuration.key][0] for result in alike)
-        text += (
-            f" {len(alike)} {'other' if len(alike) == 1 else 'others'} cannot be told apart from it by these questions "
-            f"(up to {widest:.4f} lower): take the cheapest of them, or ask more questions."
-        )
-    elif same:
-        text += " It is better than every other that was compared, with confidence."
-    return text + ended
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
-        return {}
-    return found if isinstance(found, dict) else {}

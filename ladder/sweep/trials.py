@@ -31,6 +31,7 @@ class TrialLog:
         self.path = folder / FILE
         self.rows: list[dict[str, Any]] = []
         self._known: dict[str, Outcome] = {}
+        self._first: dict[str, int] = {}
         self._synced = 0.0
         if self.path.is_file():
             self._read()
@@ -38,6 +39,10 @@ class TrialLog:
     def find(self, key: str, part: Sequence[int] | None) -> Outcome | None:
         """A recorded outcome, whatever its status; None where there is none."""
         return self._known.get(_name(key, part))
+
+    def number(self, key: str) -> int:
+        """The first trial of a configuration; 0 where there is none."""
+        return self._first.get(key, 0)
 
     def add(self, configuration: Configuration, outcome: Outcome) -> None:
         """Appends a trial. The system has it when this returns; the disk too, at the latest a second after the last."""
@@ -54,7 +59,11 @@ class TrialLog:
             if time.monotonic() - self._synced > _SYNC_S:  # a sync takes longer than a trial that is arithmetic
                 os.fsync(handle.fileno())
                 self._synced = time.monotonic()
+        self._keep(row, outcome)
+
+    def _keep(self, row: dict[str, Any], outcome: Outcome) -> None:
         self.rows.append(row)
+        self._first.setdefault(outcome.key, row["trial"])
         self._known[_name(outcome.key, outcome.part)] = outcome
 
     def _read(self) -> None:
@@ -68,8 +77,7 @@ class TrialLog:
             except (ValueError, TypeError) as error:
                 advice = "delete this line, and its trial runs again"
                 raise StageError(f"{self.path}:{number}: damaged ({error}); {advice}") from None
-            self.rows.append(row)
-            self._known[_name(outcome.key, outcome.part)] = outcome
+            self._keep(row, outcome)
         if len(whole) < len(data):
             with open(self.path, "rb+") as handle:
                 handle.truncate(len(whole))
