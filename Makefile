@@ -15,6 +15,7 @@ check: .venv/dev.stamp
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
+# With `pip install xllamacpp gguf` in .venv also against llama.cpp's own server.
 nightly: .venv/dev.stamp
 	$(BIN)/python -m pytest -q -m "slow and not gpu and not network" --timeout=3600
 

@@ -1,14 +1,18 @@
 """How fast each backend and precision encodes, against plain fp32 `encode`, and what it does to nDCG@10.
 
-    python benchmarks/encode.py --texts 300                                  # speed, on made-up texts
-    python benchmarks/encode.py --texts 300 --scifact ../shared/data/scifact # speed, on SciFact's own texts
-    python benchmarks/encode.py --scifact ../shared/data/scifact --full      # all of SciFact, with nDCG@10 (test)
+    python benchmarks/encode.py --texts 300                               # speed alone, on made-up texts
+    python benchmarks/encode.py --texts 300 --beir DIR                    # speed and nDCG@10, all documents of a set
+    python benchmarks/encode.py --texts 300 --beir DIR --documents 1000   # nDCG@10 on fewer documents: differences only
+    python benchmarks/encode.py --beir DIR --only 'openvino bf16' --only 'openvino int8'
 
-The baseline is the library's own call, as most people write it: `SentenceTransformer(MODEL).encode(texts)` in fp32. All
-kinds encode the same texts in turns (`--rounds`), so that a machine that slows down slows all of them; printed is the
-median over rounds, the baseline's time divided by it, and the share of the baseline's ten nearest texts that are the
-same (each text against all others). Backends that are not installed are named and left out. `--full` encodes each kind
-once, whatever `--rounds` says, and adds nDCG@10 and its difference from fp32. Run it on an idle machine.
+The baseline is the library's own call, as most people write it: `SentenceTransformer(MODEL).encode(texts)` in fp32. For
+the speed all kinds encode the same texts in turns (`--rounds`), so that a machine that slows down slows all of them;
+printed is the median over rounds, the baseline's time divided by it, and the share of the baseline's ten nearest texts
+that are the same (each text against all others). With a folder in BEIR's layout each kind then encodes its documents
+and test queries once, for nDCG@10 and its difference from fp32; `--documents` keeps all that a query is judged on and
+fills up with others, in a fixed order. A kind that is not installed, or does not suit the model, is named with its
+reason and left out. OpenVINO's int8 is calibrated on `--calibration` (default: the corpus's own first texts, else the
+made-up ones). Run it on an idle machine.
 """
 
 from __future__ import annotations
@@ -19,11 +23,13 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ragladder.core.components import Resources
-from ragladder.core.errors import MissingExtra
+from ragladder.core.errors import RagladderError
 from ragladder.embeddings._library import load_model, model_folder
 from ragladder.embeddings.encode import SentenceTransformerSettings, unit_vectors
 from ragladder.eval.ir import ranking_metrics
@@ -35,6 +41,7 @@ KINDS = (
     ("onnx", "int8"),
     ("openvino", "fp32"),
     ("openvino", "bf16"),
+    ("openvino", "int8"),
 )
 PLAIN = "plain encode, fp32"
 Encode = Callable[[Sequence[str]], np.ndarray]
@@ -61,16 +68,29 @@ def made_up(count: int) -> list[str]:
     return [" ".join(rng.choices(words, k=min(300, 20 + int(rng.expovariate(1 / 90))))) for _ in range(count)]
 
 
-def scifact(folder: Path) -> tuple[list[str], list[str], dict[str, str], dict[str, dict[str, int]]]:
-    """Ids and texts of the documents, the test queries, and their judgements."""
-    rows = [json.loads(line) for line in (folder / "corpus.jsonl").read_text().splitlines()]
+@dataclass(frozen=True)
+class Beir:
+    """A test set: documents, queries, and grades by query and document."""
+
+    documents: dict[str, str]
+    queries: dict[str, str]
+    qrels: dict[str, dict[str, int]]
+
+
+def read_beir(folder: Path, most: int | None) -> Beir:
+    """A set in BEIR's layout, of at most so many documents: those that are judged, then others in a fixed order."""
+    rows = [json.loads(line) for line in (folder / "corpus.jsonl").read_text(encoding="utf-8").splitlines()]
     qrels: dict[str, dict[str, int]] = {}
-    for line in (folder / "qrels" / "test.tsv").read_text().splitlines()[1:]:
+    for line in (folder / "qrels" / "test.tsv").read_text(encoding="utf-8").splitlines()[1:]:
         query, document, grade = line.split("\t")
         qrels.setdefault(query, {})[document] = int(grade)
-    queries = {row["_id"]: row["text"] for row in map(json.loads, (folder / "queries.jsonl").read_text().splitlines())}
-    texts = [f"{row['title']} {row['text']}" for row in rows]
-    return [row["_id"] for row in rows], texts, {name: queries[name] for name in qrels}, qrels
+    judged = {document for grades in qrels.values() for document in grades}
+    random.Random(0).shuffle(rows)
+    rows.sort(key=lambda row: row["_id"] not in judged)
+    kept = rows if most is None else rows[: max(most, len(judged))]
+    lines = (folder / "queries.jsonl").read_text(encoding="utf-8").splitlines()
+    queries = {row["_id"]: row["text"] for row in map(json.loads, lines) if row["_id"] in qrels}
+    return Beir({row["_id"]: f"{row.get('title', '')} {row['text']}".strip() for row in kept}, queries, qrels)
 
 
 def plain(model: str, max_length: int | None, resources: Resources) -> Encode:
@@ -80,19 +100,22 @@ def plain(model: str, max_length: int | None, resources: Resources) -> Encode:
     return lambda texts: unit_vectors(loaded.encode(list(texts), show_progress_bar=False), "plain")
 
 
-def encoders(model: str, max_length: int | None, only: Sequence[str], resources: Resources) -> dict[str, Encode]:
-    """The baseline and each kind that is installed, by name."""
-    found: dict[str, Encode] = {PLAIN: plain(model, max_length, resources)}
+def encoders(given: argparse.Namespace, calibration: Path, resources: Resources) -> dict[str, Encode]:
+    """The baseline and each kind that can be had, by name."""
+    found: dict[str, Encode] = {PLAIN: plain(given.model, given.max_length, resources)}
     for backend, dtype in KINDS:
         name = f"{backend} {dtype}"
-        if only and name not in only:
+        if given.only and name not in given.only:
             continue
-        settings = SentenceTransformerSettings(model=model, max_length=max_length, backend=backend, dtype=dtype)
+        fields: dict[str, Any] = {"backend": backend, "dtype": dtype}
+        if name == "openvino int8":
+            fields["calibration"] = str(calibration)
         started = time.perf_counter()
         try:
+            settings = SentenceTransformerSettings(model=given.model, max_length=given.max_length, **fields)
             embedder = settings.build(resources)
-        except MissingExtra as error:
-            print(f"left out: {name}: {error}")
+        except RagladderError as error:
+            print(f"left out: {name}: {error}", flush=True)
             continue
         print(f"loaded {name} (exported where the cache lacked it): {time.perf_counter() - started:.1f} s", flush=True)
         found[name] = lambda texts, embedder=embedder: embedder.encode(texts, "document")
@@ -106,58 +129,93 @@ def neighbours(vectors: np.ndarray, k: int = 10) -> np.ndarray:
     return np.argsort(-scores, axis=1, kind="stable")[:, :k]
 
 
-def ndcg(vectors: np.ndarray, queries: np.ndarray, ids: list[str], names: list[str], qrels: dict) -> float:
+def ndcg(encode: Encode, data: Beir) -> float:
     """Mean nDCG@10 over the test queries."""
+    ids, names = list(data.documents), list(data.queries)
+    vectors, queries = encode(list(data.documents.values())), encode(list(data.queries.values()))
     best = np.argsort(-(queries @ vectors.T), axis=1, kind="stable")[:, :10]
     rankings = [[ids[place] for place in row] for row in best]
-    values = [ranking_metrics(qrels[name], r, (10,))["ndcg@10"] for r, name in zip(rankings, names, strict=True)]
+    values = [ranking_metrics(data.qrels[name], r, (10,))["ndcg@10"] for r, name in zip(rankings, names, strict=True)]
     return float(np.mean(values))
 
 
-def main() -> None:
-    """Prints a Markdown table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="all-MiniLM-L6-v2", help="folder or name")
-    parser.add_argument("--max-length", type=int, default=256)
-    parser.add_argument("--texts", type=int, default=300)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--scifact", type=Path, help="folder in BEIR's layout: its texts instead of made-up ones")
-    parser.add_argument("--full", action="store_true", help="all of --scifact, once, with nDCG@10")
-    parser.add_argument("--only", action="append", default=[], metavar="'openvino bf16'", help="this kind; repeatable")
-    parser.add_argument("--cache", type=Path, default=Path(".ragladder"), help="where exports are kept")
-    given = parser.parse_args()
-    if given.full and given.scifact is None:
-        parser.error("--full needs --scifact DIR")
-    resources = Resources(cache_dir=given.cache.absolute())
-    kinds = encoders(given.model, given.max_length, given.only, resources)
-    ids, texts, queries, qrels = scifact(given.scifact) if given.scifact else ([], made_up(given.texts), {}, {})
-    texts = texts if given.full else texts[: given.texts]
+def timed(kinds: dict[str, Encode], texts: list[str], rounds: int) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """Median seconds and vectors of each kind, which take turns."""
     for encode in kinds.values():
         encode(texts[:32])  # warm up
     seconds: dict[str, list[float]] = {name: [] for name in kinds}
     vectors: dict[str, np.ndarray] = {}
-    for number in range(1 if given.full else given.rounds):
+    for number in range(rounds):
         for name, encode in kinds.items():
             started = time.perf_counter()
             vectors[name] = encode(texts)
             seconds[name].append(time.perf_counter() - started)
             print(f"round {number + 1}, {name}: {seconds[name][-1]:.1f} s", flush=True)
-    base, near = statistics.median(seconds[PLAIN]), neighbours(vectors[PLAIN][:2000])
-    reference = 0.0
-    if given.full:
-        reference = ndcg(vectors[PLAIN], kinds[PLAIN](list(queries.values())), ids, list(queries), qrels)
-    print(f"\n{len(texts)} texts, {given.model}, max length {given.max_length}\n")
-    print("| kind | texts/s | x plain | same of 10 nearest |" + (" nDCG@10 | difference |" if given.full else ""))
-    print("|---|---|---|---|" + ("---|---|" if given.full else ""))
+    return {name: statistics.median(times) for name, times in seconds.items()}, vectors
+
+
+def quality(kinds: dict[str, Encode], data: Beir) -> dict[str, float]:
+    """nDCG@10 of each kind."""
+    found = {}
     for name, encode in kinds.items():
-        took = statistics.median(seconds[name])
+        found[name] = ndcg(encode, data)
+        print(f"nDCG@10, {name}: {found[name]:.4f}", flush=True)
+    return found
+
+
+def table(seconds: dict[str, float], vectors: dict[str, np.ndarray], values: dict[str, float], texts: int) -> list[str]:
+    """Lines of a Markdown table."""
+    near = neighbours(vectors[PLAIN][:2000])
+    lines = ["| kind | texts/s | x plain | same of 10 nearest |" + (" nDCG@10 | difference |" if values else "")]
+    lines.append("|---|---|---|---|" + ("---|---|" if values else ""))
+    for name, took in seconds.items():
         pairs = zip(near, neighbours(vectors[name][:2000]), strict=True)
         same = np.mean([len(set(a) & set(b)) / 10 for a, b in pairs])
-        row = f"| {name} | {len(texts) / took:.1f} | {base / took:.2f} | {same:.3f} |"
-        if given.full:
-            value = ndcg(vectors[name], encode(list(queries.values())), ids, list(queries), qrels)
-            row += f" {value:.4f} | {value - reference:+.4f} |"
-        print(row)
+        row = f"| {name} | {texts / took:.1f} | {seconds[PLAIN] / took:.2f} | {same:.3f} |"
+        if values:
+            row += f" {values[name]:.4f} | {values[name] - values[PLAIN]:+.4f} |"
+        lines.append(row)
+    return lines
+
+
+def options() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="all-MiniLM-L6-v2", help="folder or name")
+    parser.add_argument("--max-length", type=int, default=256)
+    parser.add_argument("--texts", type=int, default=300, help="timed in turns")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--beir", type=Path, help="folder in BEIR's layout: its texts, and nDCG@10")
+    parser.add_argument("--documents", type=int, help="most documents for nDCG@10; all without it")
+    parser.add_argument("--calibration", type=Path, help="texts for OpenVINO's int8, one a line")
+    parser.add_argument("--only", action="append", default=[], metavar="'openvino bf16'", help="this kind; repeatable")
+    parser.add_argument("--cache", type=Path, default=Path(".ragladder"), help="where exports are kept")
+    given = parser.parse_args()
+    unknown = set(given.only) - {" ".join(kind) for kind in KINDS}
+    if unknown:
+        parser.error(f"--only: no kind {', '.join(sorted(unknown))}; there are {', '.join(map(' '.join, KINDS))}")
+    if given.beir is not None and not (given.beir / "corpus.jsonl").is_file():
+        parser.error(f"--beir: no corpus.jsonl in {given.beir}")
+    return given
+
+
+def main() -> None:
+    """Prints a Markdown table."""
+    given = options()
+    data = read_beir(given.beir, given.documents) if given.beir else None
+    pool = list(data.documents.values()) if data else made_up(max(given.texts, 300))
+    texts = pool[: given.texts]
+    given.cache.mkdir(parents=True, exist_ok=True)
+    calibration = given.calibration or given.cache / "calibration.txt"
+    if given.calibration is None:
+        calibration.write_text("\n".join(" ".join(text.split()) for text in pool[:300]), encoding="utf-8")
+    kinds = encoders(given, calibration.absolute(), Resources(cache_dir=given.cache.absolute()))
+    seconds, vectors = timed(kinds, texts, given.rounds)
+    values = quality(kinds, data) if data else {}
+    print(f"\n{len(texts)} texts timed, median of {given.rounds}; {given.model}, max length {given.max_length}")
+    if data:
+        print(f"nDCG@10 over {len(data.queries)} queries and {len(data.documents)} documents")
+    print("\n" + "\n".join(table(seconds, vectors, values, len(texts))))
 
 
 if __name__ == "__main__":

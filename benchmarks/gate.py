@@ -1,6 +1,6 @@
 """Simulates the gate: how often it adopts without a true gain, whether its intervals cover, and what power it has.
 
-    python benchmarks/gate.py                                              # all cells; minutes on one core
+    python benchmarks/gate.py                                              # all cells
     python benchmarks/gate.py --per-document 4                             # four questions share a document
     python benchmarks/gate.py --replications 200 -n 60 -N 1 10 --metrics binary
 
@@ -14,9 +14,13 @@ test questions finds in 8 of 10 cases. Metrics, the last two a stress:
     lopsided     the candidate gains a little on most questions and loses much on a few (skewness -2)
     rare         right or wrong, 5% right: most differences are ties
 
-Rules, all at level alpha. Those that see the n test questions alone:
+Rules, all at level alpha. The gate as it stands:
 
-    gate         `gate.selection: split`: the configuration that is best on dev, adopted where the lower bound of
+    gate         `gate.selection: auto`: gate max-t up to ten configurations, else gate split
+
+Those that see the n test questions alone:
+
+    gate split   `gate.selection: split`: the configuration that is best on dev, adopted where the lower bound of
                  ragladder.eval.statistics.paired_rows (paired_comparison of many rows) exceeds 0
     split        the same choice, Student's paired t-test
     max-T        no choice on dev: N configurations at once, sign flips (Westfall and Young, 1993)
@@ -28,7 +32,8 @@ and those that see dev and test questions together, 5 for each 3 of the others:
     max-T all    as max-T
     Holm all     as Holm
 
-A rule is honest in a cell where its false adoptions are at most alpha plus three standard errors there.
+A rule is honest in a cell where its false adoptions are at most alpha plus three standard errors there. Coverage is
+of the two-sided 95% intervals that the gate shows: of one comparison with split, of all N at once with max-t.
 """
 
 from __future__ import annotations
@@ -43,13 +48,16 @@ from typing import Any
 import numpy as np
 from ragladder.eval.multiple import max_t_rows
 from ragladder.eval.statistics import detectable_effect, paired_rows
+from ragladder.ladder.family import FEW
 from scipy.optimize import brentq
 from scipy.special import ndtr, ndtri
 from scipy.stats import t as student
 
 METRICS = ("binary", "continuous", "skewed", "lopsided", "rare")
-ON_TEST = ("gate", "split", "max-T", "Holm")
-ON_ALL = ("gate max-t", "max-T all", "Holm all")
+GATES = ("gate", "gate split", "gate max-t")
+ON_TEST = ("split", "max-T", "Holm")
+ON_ALL = ("max-T all", "Holm all")
+RULES = (*GATES, *ON_TEST, *ON_ALL)
 ALPHA, LEVEL = 0.05, 0.95
 ALIKE = 0.7  # share of a score's variance, on the latent scale, that is the question's
 OF_DOCUMENT = 0.3  # share of the question's part that is its document's
@@ -57,6 +65,9 @@ DEV_SHARE = 2 / 3  # dev questions for each test question
 RIGHT = {"binary": 0.6, "rare": 0.05}
 _GRID = ndtri((np.arange(20_000) + 0.5) / 20_000)
 _CELLS = 3_000_000  # values drawn at once
+
+Found = tuple[np.ndarray, np.ndarray, np.ndarray | None]
+"""Which configuration, whether it is adopted, whether the intervals hold the truth."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,19 +104,29 @@ class Counts:
         replications: How many.
         adopted: Rule: replications in which it adopted, the better configuration where there is one.
         asked: Rule: replications in which it was asked.
-        covered: Replications in which the interval of the gate held the truth.
+        covered: Gate: replications in which its intervals held the truth.
         gain: The true one.
     """
 
     replications: int
-    adopted: dict[str, int] = field(default_factory=lambda: dict.fromkeys((*ON_TEST, *ON_ALL), 0))
-    asked: dict[str, int] = field(default_factory=lambda: dict.fromkeys((*ON_TEST, *ON_ALL), 0))
-    covered: int = 0
+    adopted: dict[str, int] = field(default_factory=lambda: dict.fromkeys(RULES, 0))
+    asked: dict[str, int] = field(default_factory=lambda: dict.fromkeys(RULES, 0))
+    covered: dict[str, int] = field(default_factory=lambda: dict.fromkeys(GATES, 0))
     gain: float = 0.0
 
     def share(self, rule: str) -> float:
         """Of the replications in which the rule was asked."""
         return self.adopted[rule] / max(1, self.asked[rule])
+
+    def coverage(self, rule: str) -> float:
+        """Of a gate's intervals."""
+        return self.covered[rule] / max(1, self.asked[rule])
+
+    def take_gate(self, configurations: int) -> None:
+        """What `gate.selection: auto` comes to with so many configurations."""
+        taken = "gate max-t" if configurations <= FEW else "gate split"
+        for counts in (self.adopted, self.asked, self.covered):
+            counts["gate"] = counts[taken]
 
 
 def measure(metric: str) -> Callable[[np.ndarray], np.ndarray]:
@@ -177,17 +198,23 @@ def simulate(cell: Cell, gain: bool, options: argparse.Namespace) -> Counts:
     shift, size = shift_for(cell) if gain else (0.0, 0.0)
     counts = Counts(options.power_replications if gain else options.replications, gain=size)
     families = counts.replications if gain else options.family_replications
+    truth = np.zeros(cell.configurations)
+    truth[0] = size
     for start, rows in _portions(counts.replications, cell.configurations * (cell.dev + cell.questions)):
         seen = draw(cell, cell.dev + cell.questions, rows, shift, generator)
         chosen = seen[:, :, : cell.dev].mean(2).argmax(1)
         judged = seen[np.arange(rows), chosen, cell.dev :]
-        adopted = _by_choice(cell, judged, chosen, size, options.resamples, generator, counts)
+        found = _by_choice(cell, judged, chosen, truth, options.resamples, generator)
         if start < families:
+            found |= _gate_max_t(cell, seen, truth, options.resamples, generator)
             for suffix, data in (("", seen[:, :, cell.dev :]), (" all", seen)):
-                adopted |= _by_all(cell, data, suffix, options.family_resamples, generator, options.rules)
-        for rule, (which, passes) in adopted.items():
+                found |= _by_all(cell, data, suffix, options.family_resamples, generator)
+        for rule, (which, passes, held) in found.items():
             counts.adopted[rule] += int((passes & (which == 0) if gain else passes).sum())
             counts.asked[rule] += rows
+            if held is not None:
+                counts.covered[rule] += int(held.sum())
+    counts.take_gate(cell.configurations)
     return counts
 
 
@@ -202,89 +229,89 @@ def _by_choice(
     cell: Cell,
     judged: np.ndarray,
     chosen: np.ndarray,
-    gain: float,
+    truth: np.ndarray,
     resamples: int,
     generator: np.random.Generator,
-    counts: Counts,
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """The rules that gate the choice of dev: rule, which configuration, whether it is adopted."""
-    groups = (np.arange(cell.questions) // cell.per_document).tolist()
-    result = paired_rows(judged, groups, ALPHA, LEVEL, int(generator.integers(2**31)), resamples)
-    truth = np.where(chosen == 0, gain, 0.0)
-    counts.covered += int(((result.low <= truth + 1e-12) & (truth - 1e-12 <= result.high)).sum())
+) -> dict[str, Found]:
+    """The rules that test the choice of dev."""
+    result = paired_rows(judged, _groups(cell, judged), ALPHA, LEVEL, int(generator.integers(2**31)), resamples)
+    held = (result.low <= truth[chosen] + 1e-12) & (truth[chosen] - 1e-12 <= result.high)
     values, totals = t_values(judged, cell.per_document)
     passes = student.sf(values, totals.shape[-1] - 1) <= ALPHA
-    return {"gate": (chosen, result.lower_bound > 0), "split": (chosen, passes)}
+    return {"gate split": (chosen, result.lower_bound > 0, held), "split": (chosen, passes, None)}
+
+
+def _gate_max_t(
+    cell: Cell, seen: np.ndarray, truth: np.ndarray, resamples: int, generator: np.random.Generator
+) -> dict[str, Found]:
+    result = max_t_rows(seen, _groups(cell, seen), (1 - LEVEL) / 2, int(generator.integers(2**31)), resamples)
+    held = ((result.low <= truth + 1e-12) & (truth - 1e-12 <= result.high)).all(1)
+    return {"gate max-t": (result.best, result.p_value <= ALPHA, held)}
 
 
 def _by_all(
-    cell: Cell, data: np.ndarray, suffix: str, resamples: int, generator: np.random.Generator, rules: Sequence[str]
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """The rules that look at all configurations at once."""
+    cell: Cell, data: np.ndarray, suffix: str, resamples: int, generator: np.random.Generator
+) -> dict[str, Found]:
+    """The competitors that look at all configurations at once."""
     values, totals = t_values(data, cell.per_document)
     best = values.argmax(1)
-    adopted = {}
-    if f"Holm{suffix}" in rules:  # its first step decides
-        p = student.sf(values.max(1), totals.shape[-1] - 1) * cell.configurations
-        adopted[f"Holm{suffix}"] = (best, p <= ALPHA)
-    if f"max-T{suffix}" in rules:
-        adopted[f"max-T{suffix}"] = (best, plain_max_t(values, totals, resamples, generator))
-    if suffix and "gate max-t" in rules:
-        groups = (np.arange(data.shape[2]) // cell.per_document).tolist()
-        which, p = max_t_rows(data, groups, int(generator.integers(2**31)), resamples)
-        adopted["gate max-t"] = (which, p <= ALPHA)
-    return adopted
+    p = student.sf(values.max(1), totals.shape[-1] - 1) * cell.configurations  # Holm's first step decides
+    return {
+        f"Holm{suffix}": (best, p <= ALPHA, None),
+        f"max-T{suffix}": (best, plain_max_t(values, totals, resamples, generator), None),
+    }
+
+
+def _groups(cell: Cell, data: np.ndarray) -> list[int]:
+    return (np.arange(data.shape[-1]) // cell.per_document).tolist()
 
 
 def print_null(found: dict[Cell, Counts], configurations: Sequence[int]) -> None:
     """Prints false adoptions and coverage, a row a metric and number of questions, and the worst."""
     counts = next(iter(found.values()))
-    error = np.sqrt(ALPHA * (1 - ALPHA) / counts.replications)
+    error = np.sqrt(ALPHA * (1 - ALPHA) / max(1, counts.asked["gate split"]))
     print(
-        f"## False adoptions without a true gain\n\n{counts.replications} replications a cell, "
-        f"{counts.replications * len(configurations)} a row ({counts.asked['Holm']} a cell of max-T and Holm); "
-        f"one standard error of the gate's at 5%: {error:.1%} a cell.\n"
+        f"## False adoptions without a true gain\n\n{counts.asked['gate split']} replications a cell "
+        f"({counts.asked['Holm']} of all rules but gate split and split); one standard error at 5%: {error:.1%}.\n"
     )
-    heads = [f"N = {number}" for number in configurations]
-    shown = ["max-T", "Holm", *ON_ALL]
-    print("| metric | test questions | gate: " + " | ".join([*heads, "gate, row", "coverage", "split", *shown]) + " |")
-    print("|" + "---|" * (len(heads) + 5 + len(shown)))
+    shown = ["gate max-t", *ON_TEST, *ON_ALL]
+    heads = [f"gate: N = {number}" for number in configurations] + [f"gate split: N = {n}" for n in configurations]
+    print("| metric | test questions | " + " | ".join([*heads, "gate's coverage", *shown]) + " |")
+    print("|" + "---|" * (len(heads) + 3 + len(shown)))
     for row in _rows(found):
-        pooled = [sum(c.adopted[r] for _, c in row) / sum(c.asked[r] for _, c in row) for r in ("gate", "split")]
-        cells = [f"{c.share('gate'):.1%}" for _, c in row]
-        covered = [c.covered / c.replications for _, c in row]
+        cells = [f"{c.share(gate):.1%}" for gate in ("gate", "gate split") for _, c in row]
+        covered = [c.coverage("gate") for _, c in row]
         most = [f"{max(c.share(rule) for _, c in row):.1%}" for rule in shown]
-        cells += [f"{pooled[0]:.1%}", f"{min(covered):.1%} to {max(covered):.1%}", f"{pooled[1]:.1%}", *most]
+        cells += [f"{min(covered):.1%} to {max(covered):.1%}", *most]
         print(f"| {row[0][0].metric} | {row[0][0].questions} | " + " | ".join(cells) + " |")
-    print("\nmax-T, Holm and the rules on all questions: the largest of the row's cells.")
-    for rule in ("gate", "gate max-t"):
+    print("\nColumns after the coverage: the largest of the row's cells.\n")
+    for rule in GATES:
         worst = max(found, key=lambda cell: found[cell].share(rule))
         above = sum(not _honest(cell, rule, found) for cell in found)
+        covered = [c.coverage(rule) for c in found.values()]
         print(
-            f"{rule}: most {found[worst].share(rule):.1%} ({worst.metric}, {worst.questions} questions, "
-            f"{worst.configurations} configurations); {above} of {len(found)} cells above 5% plus three standard errors"
+            f"- {rule}: most {found[worst].share(rule):.1%} ({worst.metric}, {worst.questions} questions, "
+            f"{worst.configurations} configurations); {above} of {len(found)} cells above 5% plus three standard "
+            f"errors; coverage {min(covered):.1%} to {max(covered):.1%}"
         )
-    covered = [c.covered / c.replications for c in found.values()]
-    print(f"coverage: {min(covered):.1%} to {max(covered):.1%}\n")
+    print()
 
 
 def print_power(found: dict[Cell, Counts], null: dict[Cell, Counts]) -> None:
-    """Prints the power of every rule, in brackets where it is not honest, and how far the gate is behind."""
+    """Prints the power of every rule, in brackets where it is not honest, and how far the gates are behind."""
     print(f"## Power: one configuration with a true gain\n\n{next(iter(found.values())).replications} replications.\n")
-    print("| metric | test questions | N | gain | " + " | ".join((*ON_TEST, *ON_ALL)) + " | coverage |")
-    print("|" + "---|" * (len(ON_TEST) + len(ON_ALL) + 5))
-    behind: dict[str, list[tuple[float, Cell]]] = {"gate, of those on test": [], "gate": [], "gate max-t": []}
+    print("| metric | test questions | N | gain | " + " | ".join(RULES) + " | gate's coverage |")
+    print("|" + "---|" * (len(RULES) + 5))
+    behind: dict[str, list[tuple[float, Cell]]] = {rule: [] for rule in GATES}
     for cell, counts in found.items():
-        honest = {rule for rule in counts.adopted if _honest(cell, rule, null)}
-        shares = [f"{counts.share(r):.0%}" if r in honest else f"({counts.share(r):.0%})" for r in counts.adopted]
+        honest = {rule for rule in RULES if _honest(cell, rule, null)}
+        shares = [f"{counts.share(r):.0%}" if r in honest else f"({counts.share(r):.0%})" for r in RULES]
         place = f"{cell.metric} | {cell.questions} | {cell.configurations} | {counts.gain:.3f}"
-        print(f"| {place} | " + " | ".join([*shares, f"{counts.covered / counts.replications:.1%}"]) + " |")
-        on_test = max((counts.share(r) for r in honest if r in ON_TEST[1:]), default=0.0)
-        on_all = max(on_test, *(counts.share(r) for r in honest if r in ON_ALL[1:]), 0.0)
-        behind["gate, of those on test"].append((on_test - counts.share("gate"), cell))
-        behind["gate"].append((on_all - counts.share("gate"), cell))
-        behind["gate max-t"].append((on_all - counts.share("gate max-t"), cell))
-    print("\nBehind the best honest competitor, points of power:")
+        print(f"| {place} | " + " | ".join([*shares, f"{counts.coverage('gate'):.1%}"]) + " |")
+        best = max((counts.share(r) for r in honest if r not in GATES), default=0.0)
+        for rule, gaps in behind.items():
+            gaps.append((best - counts.share(rule), cell))
+    print("\nBehind the best honest competitor, points of power:\n")
     for rule, gaps in behind.items():
         worst, cell = max(gaps, key=lambda gap: gap[0])
         over = sum(gap > 0.1 for gap, _ in gaps)
@@ -322,7 +349,6 @@ def main() -> None:
     parser.add_argument("-N", "--configurations", type=int, nargs="+", default=[1, 10, 30, 100])
     parser.add_argument("--metrics", choices=METRICS, nargs="+", default=list(METRICS))
     parser.add_argument("--per-document", type=int, default=1, help="questions that share a document")
-    parser.add_argument("--rules", choices=(*ON_TEST, *ON_ALL), nargs="+", default=[*ON_TEST, *ON_ALL])
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     start = time.process_time()

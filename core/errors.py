@@ -7,6 +7,7 @@
     ├── DataError             3  documents, questions, models and other inputs
     ├── StageError            4  a step that failed while it ran
     │   └── EndpointError     4  a server that does not answer, or answers wrongly
+    ├── UnreachableError      4  a store or server that every further step needs does not answer
     └── BudgetError           5  a limit on time, tokens or money was reached
 
 Exit code 0 is a finished command (a gate that says "stop" is a result), 130 is Ctrl-C.
@@ -26,6 +27,7 @@ __all__ = [
     "MissingExtra",
     "RagladderError",
     "StageError",
+    "UnreachableError",
     "require",
 ]
 
@@ -64,6 +66,12 @@ class StageError(RagladderError):
 
 class EndpointError(StageError):
     """A server does not answer, or what it answers cannot be used."""
+
+
+class UnreachableError(RagladderError):
+    """The shared store or the index's server does not answer; no fault of the step that met it, so a sweep stops."""
+
+    exit_code = 4
 
 
 class BudgetError(RagladderError):

@@ -6,6 +6,7 @@ import email.utils
 import random
 import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -25,8 +26,22 @@ REFUSED: Mapping[int, str] = {
     401: "the key is missing or refused; check api_key_env",
     403: "the key may not use this model; check api_key_env and model",
     404: "no such address or model; check base_url and model",
+    501: "this server does not do that; start it for it, or correct base_url",
 }
 """Answers that will not change, and what to do about them."""
+_CONNECT = 10.0  # seconds; a server that is there takes a connection at once, however long it then thinks
+_TOO_LONG = (
+    (
+        ("physical batch size", "too large to process"),
+        "send shorter texts (chunk.size, an embedder's max_characters), or start llama.cpp's server with a larger "
+        "--ubatch-size",
+    ),
+    (
+        ("context size", "context length", "context window"),
+        "send less, or start the server with a longer context (llama.cpp: -c, which the slots of --parallel share)",
+    ),
+)
+"""Words by which servers refuse what is too long, some of them with code 500; the same text is too long again."""
 
 
 class Patience(Protocol):
@@ -172,11 +187,11 @@ class JsonClient:
                 stop.wait(self._pause(attempt, failure.wait))
         return failure
 
-    def probe(self, look: Callable[[httpx.Response, str], Probe] | None = None) -> Probe:
+    def probe(self, model: str = "") -> Probe:
         """One short GET of the model list, without retries.
 
         Args:
-            look: Judges an answer below 500 further; gets the address too.
+            model: The name that must be in the list, where the server has one; empty where any will do.
         """
         import httpx
 
@@ -187,13 +202,23 @@ class JsonClient:
         except httpx.TimeoutException:
             return Probe(False, f"{url} did not answer within {timeout:g} s")
         except httpx.HTTPError as error:
-            return Probe(False, f"no connection to {url}: {self.clean(str(error) or type(error).__name__)}")
+            return Probe(False, f"no connection to {url}: {self._unreached(error)}")
         code = response.status_code
         if code in (401, 403):
             return Probe(False, f"{url} answered {code}: {REFUSED[code]}")
         if code >= 500:
-            return Probe(False, f"{url} answered {code}")
-        return look(response, url) if look is not None else Probe(True, f"{url} answers")
+            return Probe(False, f"{url} answered {code}{self._said(response)}")
+        if code != 200:
+            return Probe(
+                True,
+                f"{url} answers {code}: it lists no models, so whether base_url and model are right "
+                "shows at the first call",
+            )
+        names = _model_names(response)
+        if names and model and not names & {model, f"{model}:latest"}:
+            shown = self.clean(", ".join(sorted(names)[:8]))
+            return Probe(False, f"{url} answers, but lists no model '{model}' (it lists {shown})")
+        return Probe(True, f"{url} answers" + (f" and lists '{model}'" if names and model else ""))
 
     def clean(self, text: str) -> str:
         """A text without the key."""
@@ -206,7 +231,7 @@ class JsonClient:
         try:
             response = self._http().post(self.url, json=dict(body), headers=self._headers())
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            return Failure(self.clean(str(error) or "timed out"), unreachable=True)
+            return Failure(self._unreached(error), unreachable=True)
         except httpx.TimeoutException:
             return Failure(f"no answer within {self._settings.timeout:g} s", timed_out=True)
         except httpx.HTTPError as error:
@@ -217,8 +242,10 @@ class JsonClient:
         said = self._said(response)
         if code in self._refused:
             raise EndpointError(f"{self._who}{self.url} answered {code}{said}: {self._refused[code]}")
-        again = code in _AGAIN or code >= 500
-        return Failure(f"the server answered {code}{said}", _retry_after(response) if again else None, final=not again)
+        advice = next((what for words, what in _TOO_LONG if any(word in said.lower() for word in words)), "")
+        detail = f"the server answered {code}{said}" + (f"; {advice}" if advice else "")
+        again = not advice and (code in _AGAIN or code >= 500)
+        return Failure(detail, _retry_after(response) if again else None, final=not again)
 
     def _pause(self, attempt: int, asked: float | None) -> float:
         if asked is not None:
@@ -232,12 +259,21 @@ class JsonClient:
         with self._lock:
             if self._client is None:
                 limits = httpx.Limits(max_connections=self._settings.concurrency)
-                self._client = httpx.Client(timeout=self._settings.timeout, limits=limits)
+                timeout = self._settings.timeout
+                patience = httpx.Timeout(timeout, connect=min(timeout, _CONNECT))
+                self._client = httpx.Client(timeout=patience, limits=limits)
+                weakref.finalize(self, self._client.close)  # servers keep connections open
             return self._client
 
     def _headers(self) -> dict[str, str]:
         key = self._api_key()
         return {} if key is None else {"Authorization": f"Bearer {key}"}
+
+    def _unreached(self, error: Exception) -> str:
+        """Why there is no connection, in words."""
+        text = self.clean(str(error) or "timed out")
+        secure = self.url.startswith("https:") and any(word in text.lower() for word in ("ssl", "handshake"))
+        return f"{text}; a server without a certificate is reached by http://" if secure else text
 
     def _said(self, response: httpx.Response) -> str:
         try:
@@ -247,6 +283,16 @@ class JsonClient:
             text = response.text
         text = " ".join(self.clean(text).split())
         return f" ('{text[:300]}')" if text else ""
+
+
+def _model_names(response: httpx.Response) -> set[str]:
+    """Names and aliases that a model list holds; none where it is of another form."""
+    try:
+        entries = response.json()["data"]
+        aliases = {str(alias) for entry in entries for alias in entry.get("aliases") or ()}  # llama.cpp
+        return aliases | {str(entry["id"]) for entry in entries}
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return set()
 
 
 def _retry_after(response: httpx.Response) -> float | None:

@@ -1,7 +1,8 @@
 """The stage store: every step's result is kept under the hash of all that determines it.
 
 A stage is built at most once, by one process, in a temporary folder that is renamed when it is whole. So a result
-that is there is complete, a kill loses at most the stage in hand, and what two runs share is computed once.
+that is there is complete, a kill loses at most the stage in hand, and what two runs share is computed once. With a
+shared place (core/shared.py) what another machine finished is fetched from there, and what is finished here goes there.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from filelock import FileLock, Timeout
 
 from .cache import digest
 from .errors import StageError
+from .shared import DamagedStage, SharedStages
 
 __all__ = ["Stage", "StageRecord", "Store"]
 
@@ -75,34 +77,60 @@ class StageRecord:
 class Store:
     """Finished stages in `root/stages`, with the loaded results of the latest ones kept in memory."""
 
-    def __init__(self, root: Path, memory: int = 64, log: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        memory: int = 64,
+        log: Callable[[str], None] | None = None,
+        shared: SharedStages | None = None,
+    ) -> None:
         """Opens a store.
 
         Args:
             root: Its folder; made when first written to.
             memory: How many loaded results stay in memory.
-            log: Told of each stage that is built.
+            log: Told of each stage that is built or fetched.
+            shared: Where stages come from that are not in the folder, and where finished ones go.
         """
         self.root = Path(root)
         self._memory: OrderedDict[str, Any] = OrderedDict()
         self._limit = memory
         self._log = log or (lambda _: None)
+        self._shared = shared
 
     def folder(self, stage: Stage[Any]) -> Path:
-        """Where the stage's result is, or will be."""
+        """Where the stage's result is, or will be after `get`."""
         return self.root / "stages" / stage.folder_name
 
     def has(self, stage: Stage[Any]) -> bool:
-        """True where the stage is finished."""
+        """True where the stage is finished, here or at the shared place.
+
+        Raises:
+            UnreachableError: The shared place cannot be read.
+        """
+        return self._here(stage) or self._elsewhere(stage)
+
+    def _here(self, stage: Stage[Any]) -> bool:
         return (self.folder(stage) / RECORD).is_file()
+
+    def _elsewhere(self, stage: Stage[Any]) -> bool:
+        """Whether it can be fetched. Without its inputs, whose records are asked for too, it is no use."""
+        if self._shared is None or self._shared.find(stage.folder_name, stage.key) is None:
+            return False
+        return all(self.has(parent) for parent in stage.inputs)
 
     def record(self, stage: Stage[Any]) -> StageRecord:
         """The record of a finished stage, its building time among it (also when it was built by an earlier run).
 
         Raises:
             StageError: The stage is not finished, or its record cannot be read.
+            UnreachableError: The shared place cannot be read.
         """
         folder = self.folder(stage)
+        if self._shared is not None and not self._here(stage):
+            listing = self._shared.find(stage.folder_name, stage.key)
+            if listing is not None:
+                return StageRecord(stage.name, stage.key, listing.seconds, folder)
         try:
             data = json.loads((folder / RECORD).read_text(encoding="utf-8"))
             return StageRecord(data["name"], data["key"], data["seconds"], folder)
@@ -112,31 +140,36 @@ class Store:
             raise _unreadable(stage, folder, error) from error
 
     def get(self, stage: Stage[T]) -> T:
-        """The stage's result, built first if it is not there, its inputs before it.
+        """The stage's result, fetched or built first if it is not there, its inputs before it.
 
         Raises:
             StageError: The store cannot be written, or the folder of a finished stage cannot be read.
+            UnreachableError: The shared place cannot be read or written.
         """
         if stage.key in self._memory:
             self._memory.move_to_end(stage.key)
             return self._memory[stage.key]
-        if not self.has(stage):
-            self._build(stage)
+        if not self._here(stage):
+            self._make(stage)
         try:
             result = stage.load(self.folder(stage))
         except (OSError, ValueError, EOFError) as error:
             raise _unreadable(stage, self.folder(stage), error) from error
+        if self._shared is not None:
+            self._share(stage, self._shared)
         self._memory[stage.key] = result
         while len(self._memory) > self._limit:
             self._memory.popitem(last=False)
         return result
 
-    def _build(self, stage: Stage[Any]) -> None:
-        inputs = [self.get(parent) for parent in stage.inputs]
+    def _make(self, stage: Stage[Any]) -> None:
         try:
+            if self._shared is not None and self._elsewhere(stage) and self._fetch(stage, self._shared):
+                return
+            inputs = [self.get(parent) for parent in stage.inputs]
             with self._lock(stage):
-                if not self.has(stage):
-                    self._build_locked(stage, inputs)
+                if not self._here(stage):
+                    self._build(stage, inputs)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise StageError(
@@ -165,16 +198,11 @@ class Store:
         finally:
             lock.release()
 
-    def _build_locked(self, stage: Stage[Any], inputs: list[Any]) -> None:
-        final = self.folder(stage)
-        temporary = final.with_name(f".{final.name}.tmp")
-        # A leftover is a killed build's: whoever holds the lock may remove it.
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
+    def _build(self, stage: Stage[Any], inputs: list[Any]) -> None:
         self._log(f"{stage.name}: computing")
-        started = time.perf_counter()
-        try:
-            stage.build(temporary, *inputs)
+        with self._filling(stage) as folder:
+            started = time.perf_counter()
+            stage.build(folder, *inputs)
             record = {
                 "name": stage.name,
                 "version": stage.version,
@@ -183,7 +211,45 @@ class Store:
                 "inputs": [parent.folder_name for parent in stage.inputs],
                 "seconds": round(time.perf_counter() - started, 3),
             }
-            (temporary / RECORD).write_text(json.dumps(record, indent=1, sort_keys=True), encoding="utf-8")
+            (folder / RECORD).write_text(json.dumps(record, indent=1, sort_keys=True), encoding="utf-8")
+
+    def _fetch(self, stage: Stage[Any], shared: SharedStages) -> bool:
+        """Whether the stage is here now; what came damaged is told and left."""
+        with self._lock(stage):
+            if self._here(stage):
+                return True
+            self._log(f"{stage.name}: fetching from {shared.url}")
+            try:
+                with self._filling(stage) as folder:
+                    shared.fetch(stage.folder_name, folder)
+            except DamagedStage as error:
+                self._log(f"{stage.name}: damaged at {shared.url} ({error}); computed again")
+                return False
+        return True
+
+    def _share(self, stage: Stage[Any], shared: SharedStages) -> None:
+        """Uploads a stage once; a note beside the stages spares asking again."""
+        note = self.root / "shared" / shared.name / stage.folder_name
+        if note.is_file():
+            return
+        with self._lock(stage):
+            if note.is_file():
+                return
+            if shared.push(stage.folder_name, stage.key, self.record(stage).seconds, self.folder(stage)):
+                self._log(f"{stage.name}: uploaded to {shared.url}")
+            note.parent.mkdir(parents=True, exist_ok=True)
+            note.touch()
+
+    @contextmanager
+    def _filling(self, stage: Stage[Any]) -> Iterator[Path]:
+        """A temporary folder that becomes the stage's when the block has filled it; the lock is held."""
+        final = self.folder(stage)
+        temporary = final.with_name(f".{final.name}.tmp")
+        # A leftover is a killed build's: whoever holds the lock may remove it.
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        try:
+            yield temporary
             _sync_tree(temporary)
         except BaseException as error:
             shutil.rmtree(temporary, ignore_errors=True)

@@ -6,7 +6,12 @@ the library's, in fp32. An export is compared with the original before it is use
 
 from __future__ import annotations
 
+import io
+import logging
+import os
 import warnings
+from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +23,7 @@ from ..core.errors import ConfigError, DataError, StageError, require
 from ..core.quiet import quiet_libraries
 from ._files import make_folder
 
-__all__ = ["Backend", "Dtype", "check_backend", "use_backend"]
+__all__ = ["CALIBRATION_TEXTS", "Backend", "Dtype", "check_backend", "use_backend"]
 
 Backend = Literal["torch", "onnx", "openvino"]
 Dtype = Literal["fp32", "bf16", "int8"]
@@ -26,25 +31,40 @@ Dtype = Literal["fp32", "bf16", "int8"]
 _DTYPES: dict[str, tuple[str, ...]] = {
     "torch": ("fp32", "bf16"),
     "onnx": ("fp32", "int8"),
-    "openvino": ("fp32", "bf16"),
+    "openvino": ("fp32", "bf16", "int8"),
 }
 _VERSION = 1  # raised when an export is made otherwise
+CALIBRATION_TEXTS = 300
+"""Texts that OpenVINO's int8 is calibrated on, at the most."""
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 # Cosine of a token's vector with torch's, at the least: an export that lost the mask or fixed a length is far below.
 _AGREEMENT = {"fp32": 0.999, "bf16": 0.98, "int8": 0.8}
 
 
-def check_backend(backend: str, dtype: str) -> None:
-    """Refuses a backend and a dtype that do not go together.
+def check_backend(backend: str, dtype: str, calibration: str | None = None) -> None:
+    """Refuses a backend, a dtype and calibration texts that do not go together.
 
     Raises:
         ValueError: They do not.
     """
     if dtype not in _DTYPES[backend]:
         raise ValueError(f"backend '{backend}' has no dtype '{dtype}'; it has {' and '.join(_DTYPES[backend])}")
+    static = (backend, dtype) == ("openvino", "int8")
+    if static and calibration is None:
+        raise ValueError("backend 'openvino' with dtype 'int8' needs 'calibration': a file of texts, one a line")
+    if calibration is not None and not static:
+        raise ValueError("'calibration' is for backend 'openvino' with dtype 'int8' alone; leave it out")
 
 
-def use_backend(model: Any, weights: str, backend: Backend, dtype: Dtype, resources: Resources, source: str) -> None:
+def use_backend(
+    model: Any,
+    weights: str,
+    backend: Backend,
+    dtype: Dtype,
+    resources: Resources,
+    source: str,
+    calibration: Sequence[str] = (),
+) -> None:
     """Puts a runtime in place of a model's torch network; the model cannot be trained after it.
 
     Args:
@@ -54,6 +74,7 @@ def use_backend(model: Any, weights: str, backend: Backend, dtype: Dtype, resour
         dtype: Precision of the runtime.
         resources: Device and cache folder.
         source: What the model is called in messages.
+        calibration: Texts whose activations set the scales of OpenVINO's int8; empty otherwise.
 
     Raises:
         MissingExtra: The runtime is not installed.
@@ -66,15 +87,18 @@ def use_backend(model: Any, weights: str, backend: Backend, dtype: Dtype, resour
     # torch's exporter imports onnx.
     for package in {"onnx": ("onnxruntime", "onnx"), "openvino": ("openvino",)}[backend]:
         require(package, backend, f"the embedder's backend '{backend}'")
+    if calibration:
+        require("nncf", "openvino-int8", "int8 on the embedder's backend 'openvino'")
     if resources.device != "cpu":
         raise ConfigError(
             f"embedder: backend '{backend}' runs on the CPU, but the device is {resources.device}; set the embedder's "
             "backend to torch (dtype bf16), or runtime.device to cpu"
         )
     network = _network(model, source)
-    folder = resources.cache_dir / f"{backend}-{digest([weights, backend, dtype == 'int8', _VERSION])[:20]}"
+    determined = [weights, backend, dtype == "int8", _VERSION, *([list(calibration)] if calibration else [])]
+    folder = resources.cache_dir / f"{backend}-{digest(determined)[:20]}"
     if not folder.is_dir():
-        make_folder(folder, lambda out: _export(network, model, backend, dtype, out, source))
+        make_folder(folder, lambda out: _export(network, model, backend, dtype, out, source, calibration))
     run: Any = _OnnxRun(folder) if backend == "onnx" else _OpenVinoRun(folder, dtype)
     runtime = _runtime_module(run, model[0].model.config)
     _compare(network, runtime, model, dtype, source)
@@ -103,7 +127,9 @@ def _example(model: Any, texts: list[str]) -> dict[str, Any]:
     return {name: found[name] for name in _input_names(model)}
 
 
-def _export(network: Any, model: Any, backend: str, dtype: str, out: Path, source: str) -> None:
+def _export(
+    network: Any, model: Any, backend: str, dtype: str, out: Path, source: str, calibration: Sequence[str]
+) -> None:
     import torch
 
     names = _input_names(model)
@@ -125,7 +151,8 @@ def _export(network: Any, model: Any, backend: str, dtype: str, out: Path, sourc
             if backend == "onnx":
                 _export_onnx(Hidden().eval(), inputs, names, dtype, out)
             else:
-                _export_openvino(Hidden().eval(), inputs, names, out)
+                samples = [_example(model, [text]) for text in calibration]
+                _export_openvino(Hidden().eval(), inputs, names, out, samples)
     except (RuntimeError, ValueError, TypeError, AttributeError, NotImplementedError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise DataError(
@@ -152,18 +179,43 @@ def _export_onnx(hidden: Any, inputs: tuple[Any, ...], names: list[str], dtype: 
     if dtype == "int8":
         from onnxruntime.quantization import QuantType, quantize_dynamic
 
-        quantize_dynamic(str(whole), str(out / "model.onnx"), weight_type=QuantType.QInt8, per_channel=True)
+        held = logging.root.manager.disable
+        logging.disable(logging.WARNING)  # it advises on the root logger, and so makes one that prints everybody's
+        try:
+            quantize_dynamic(str(whole), str(out / "model.onnx"), weight_type=QuantType.QInt8, per_channel=True)
+        finally:
+            logging.disable(held)
         whole.unlink()
 
 
-def _export_openvino(hidden: Any, inputs: tuple[Any, ...], names: list[str], out: Path) -> None:
+def _export_openvino(
+    hidden: Any, inputs: tuple[Any, ...], names: list[str], out: Path, samples: list[dict[str, Any]]
+) -> None:
     import openvino
 
     shapes: Any = [([-1, -1], openvino.Type.i64) for _ in names]
     converted = openvino.convert_model(hidden, example_input=inputs, input=shapes)
     for place, name in enumerate(names):
         converted.inputs[place].get_tensor().set_names({name})
+    if samples:
+        converted = _quantised(converted, samples)
     openvino.save_model(converted, str(out / "model.xml"), compress_to_fp16=False)
+
+
+def _quantised(network: Any, samples: list[dict[str, Any]]) -> Any:
+    """Static int8 by NNCF: weights, and activations with scales that the samples gave."""
+    os.environ.setdefault("NNCF_CI", "1")  # read at its first import: it reports to its makers otherwise
+    import nncf
+
+    level = logging.getLogger("nncf").level
+    nncf.set_log_level(logging.ERROR)
+    try:
+        arrays = [{name: tensor.numpy() for name, tensor in one.items()} for one in samples]
+        dataset = nncf.Dataset(arrays)
+        with redirect_stdout(io.StringIO()):  # its progress bars
+            return nncf.quantize(network, dataset, model_type=nncf.ModelType.TRANSFORMER, subset_size=len(samples))
+    finally:
+        nncf.set_log_level(level or logging.INFO)
 
 
 class _OnnxRun:
@@ -189,7 +241,7 @@ class _OpenVinoRun:
 
         hints = {
             "PERFORMANCE_HINT": "LATENCY",  # all threads on one batch: batches come one after another
-            "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[dtype],
+            "INFERENCE_PRECISION_HINT": "bf16" if dtype == "bf16" else "f32",
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         }
         self._model: Any = openvino.Core().compile_model(str(folder / "model.xml"), "CPU", hints)

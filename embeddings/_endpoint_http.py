@@ -45,6 +45,7 @@ class EmbeddingSender:
             settings: The endpoint.
             api_key: Gives the key, or None where none is sent.
         """
+        self._model = settings.model
         self._client = JsonClient(settings, "/embeddings", api_key, _REFUSED, "embedder: ")
 
     def send(self, body: dict[str, Any], texts: Sequence[str], stop: threading.Event) -> EmbeddingReply:
@@ -59,6 +60,8 @@ class EmbeddingSender:
         if isinstance(outcome, EmbeddingReply):
             return outcome
         why = f"no connection: {outcome.detail}" if outcome.unreachable else outcome.detail
+        if outcome.timed_out:  # a busy server would never get through, however often it is asked
+            why += "; for a slow server raise timeout, or lower batch_size and concurrency"
         raise EndpointError(
             f"embedder: {self._client.url}: {why} ({outcome.tries} tries). What is encoded is kept; start the server "
             "or correct the settings, and run the same command again"
@@ -66,7 +69,7 @@ class EmbeddingSender:
 
     def probe(self) -> Probe:
         """Whether the server answers: one short GET of its model list, without retries."""
-        return self._client.probe()
+        return self._client.probe(self._model)
 
     def _read(self, response: httpx.Response, count: int) -> EmbeddingReply | Failure:
         try:
@@ -91,4 +94,9 @@ class EmbeddingSender:
         ordered = np.empty((count, vectors[0].size), dtype=np.float32)
         for place, vector in zip(places, vectors, strict=True):
             ordered[place] = vector
+        if not np.isfinite(ordered).all():
+            raise EndpointError(
+                f"embedder: {self._client.url} gave vectors that hold null or NaN in place of numbers; is its model "
+                "one that embeds, and its pooling set (llama.cpp: --embeddings, --pooling)?"
+            )
         return EmbeddingReply(ordered, tokens)

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from ..core.distributed import world_size
 from .pairs import Pair
 
 __all__ = ["auto_batch_size", "out_of_memory", "peak_memory_mb", "reset_peak"]
@@ -47,13 +48,16 @@ def peak_memory_mb(device: str) -> float | None:
 def auto_batch_size(run: Any, pairs: Sequence[Pair]) -> int:
     """Pairs a step that fit: 32 on a CPU; on a GPU the largest power of two up to 256 whose longest pairs fit.
 
+    Several processes share these out, so the number is rounded down to a multiple of theirs.
+
     Args:
         run: The training: `model`, `settings`, `precision`, `resources`.
         pairs: What it trains on.
     """
     device = run.resources.device
+    crowd = world_size()
     if not device.startswith("cuda"):
-        return _CPU_BATCH
+        return max(_CPU_BATCH // crowd, 1) * crowd
     import torch
 
     longest = sorted(pairs, key=lambda pair: -len(pair.positive))
@@ -76,5 +80,6 @@ def auto_batch_size(run: Any, pairs: Sequence[Pair]) -> int:
             run.model.zero_grad(set_to_none=True)
             torch.cuda.empty_cache()
         size //= 2
+    size = max(size // crowd, 1) * crowd
     run.reporter.line(f"train embedder: batch_size auto is {size} here")
     return size

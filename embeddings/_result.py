@@ -59,5 +59,7 @@ class TrainResult(Model):
     """What `learning_rate: null` came to."""
     peak_memory_mb: float | None = None
     """Most memory of the device (on a CPU: of the process) up to the training's end; null where it cannot be told."""
+    processes: int = 1
+    """Processes, one a device, that shared each batch out among themselves."""
     general: tuple[tuple[float, float], ...] = ()
     """(alpha, score) on the general set of those models that were scored there, the base first; empty without one."""

@@ -1,148 +1,41 @@
-"""The training loop: sentence-transformers' trainer, with checkpoints that resume and a dev score after each epoch."""
+"""The training loop: sentence-transformers' trainer, on one device or on one of several processes.
+
+Several processes (see core/distributed.py) share out each batch of the config: each computes its part, negatives and
+gradients are exchanged, and the step is the one that a single device makes of the whole batch.
+"""
 
 from __future__ import annotations
 
-import json
-import math
-import random
-import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from ..core.cache import write_atomic
-from ..core.errors import ConfigError, MissingExtra, StageError
-from ..core.progress import Reporter, Task
+from ..core.distributed import local_rank, together, world_size
+from ..core.errors import StageError
 from ..core.quiet import quiet_libraries
-from .losses import LABEL
+from ._library import load_model
+from ._loggers import made_loggers
+from ._memory import out_of_memory
+from ._ready import make_trainable, reading, training_length
+from ._watch import Follower, Parted, Watch, Watcher
+from .losses import LABEL, build_loss, training_rows
+from .pairs import Pair
 from .train_settings import IN_BATCH, EmbedTrainSettings
 
-__all__ = ["Progress", "Setup", "fit", "freeze_lower", "latest", "own_randomness", "remove_stale", "resolve_precision"]
-
-MARK = "ragladder.json"
-"""Written into a checkpoint last: one without it is not whole."""
-
-
-@dataclass(slots=True)
-class Progress:
-    """How far a training is; what a checkpoint keeps beside weights and optimizer.
-
-    Attributes:
-        identity: Digest of all that determines the training: checkpoints of another one are not resumed.
-        rows: (step, epoch, loss, dev score or None) of each step.
-        best_score: Best dev score of an epoch.
-        best_step: Its step; 0 before the first epoch's end.
-        stale: Epochs since then.
-        stopped: True where early stopping ended it.
-    """
-
-    identity: str
-    rows: list[list[Any]] = field(default_factory=list)
-    best_score: float = -math.inf
-    best_step: int = 0
-    stale: int = 0
-    stopped: bool = False
-
-    def epochs(self) -> int:
-        """Finished epochs."""
-        return sum(row[3] is not None for row in self.rows)
-
-
-def latest(folder: Path, identity: str) -> tuple[Path | None, Progress]:
-    """The newest whole checkpoint of a training, and how far it was; (None, a fresh start) without one."""
-    for checkpoint in sorted(folder.glob("checkpoint-*"), key=_step, reverse=True):
-        mark = checkpoint / MARK
-        if mark.is_file():
-            progress = Progress(**json.loads(mark.read_text()))
-            if progress.identity == identity:
-                return checkpoint, progress
-    return None, Progress(identity)
-
-
-def remove_stale(folder: Path, progress: Progress, newest: Path | None) -> int:
-    """Removes checkpoints that are neither the newest nor the best (killed writes, other trainings); says how many."""
-    keep = {newest.name if newest else "", f"checkpoint-{progress.best_step}" if newest else ""}
-    stale = [path for path in folder.glob("checkpoint-*") if path.name not in keep]
-    for path in stale:
-        shutil.rmtree(path, ignore_errors=True)
-    return len(stale)
-
-
-def _step(checkpoint: Path) -> int:
-    number = checkpoint.name.rpartition("-")[2]
-    return int(number) if number.isdigit() else -1
-
-
-def resolve_precision(dtype: str, device: str) -> str:
-    """`auto` becomes bf16 where the device computes in it, else fp32.
-
-    Raises:
-        ConfigError: bf16 is asked for on a GPU that lacks it.
-    """
-    import torch
-
-    kind = device.split(":")[0]
-    if kind == "cuda":
-        able = torch.cuda.is_bf16_supported(including_emulation=False)
-        if dtype == "bf16" and not able:
-            raise ConfigError("dtype bf16: this GPU does not compute in bfloat16; use dtype: auto or fp32")
-    elif kind == "cpu":
-        # Without these instructions bf16 is emulated, and slower than fp32.
-        features = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-        able = any(bool(features.get(name)) for name in ("avx512_bf16", "amx_bf16", "bf16"))
-    else:
-        able = False
-    return ("bf16" if able else "fp32") if dtype == "auto" else dtype
-
-
-def freeze_lower(model: Any, layers: int | Literal["half"]) -> None:
-    """Stops the token embeddings and the lowest layers of a SentenceTransformer from being trained; 0 freezes nothing.
-
-    Raises:
-        ConfigError: The model has fewer layers, or its layers cannot be told.
-    """
-    if layers == 0:
-        return
-    import torch
-
-    transformer = model.transformers_model
-    modules = [] if transformer is None else list(transformer.modules())
-    stack = max((m for m in modules if isinstance(m, torch.nn.ModuleList)), key=len, default=None)
-    if stack is not None and layers == "half":
-        layers = len(stack) // 2
-    if transformer is None or stack is None or layers == "half" or len(stack) < layers:
-        there = "no layers that can be told apart" if stack is None else f"{len(stack)} layers"
-        raise ConfigError(f"freeze_layers is {layers}, but the model has {there}")
-    embeddings = getattr(transformer, "embeddings", None) or transformer.get_input_embeddings()
-    for module in [embeddings, *list(stack)[:layers]]:
-        module.requires_grad_(False)
-
-
-@contextmanager
-def own_randomness(device: str) -> Iterator[None]:
-    """Gives the block's random draws back: the caller's generators stand afterwards where they stood before."""
-    import numpy as np
-    import torch
-
-    devices = [torch.device(device).index or 0] if device.startswith("cuda") else []
-    python, numpy_state = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=devices):
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy_state)
+__all__ = ["Leg", "Setup", "fit"]
 
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What a fit needs beside the model, its rows and its loss.
+    """What stays the same through a training.
 
     Attributes:
-        settings: `EmbedTrainSettings`.
-        batch_size: Resolved.
+        base: Folder of the base model.
+        guide: Folder of the guide of gist; None for other losses.
+        settings: How to train.
+        batch_size: Pairs a step of all processes together; resolved.
         learning_rate: Resolved.
         precision: `bf16` or `fp32`.
         prefixes: Put before queries and before chunks.
@@ -151,6 +44,8 @@ class Setup:
         logs: Where loggers that write files put them.
     """
 
+    base: Path
+    guide: Path | None
     settings: EmbedTrainSettings
     batch_size: int
     learning_rate: float
@@ -161,44 +56,75 @@ class Setup:
     logs: Path
 
 
-def fit(
-    model: Any,
-    rows: Mapping[str, Any],
-    loss: Any,
-    setup: Setup,
-    score: Callable[[], float],
-    progress: Progress,
-    checkpoint: Path | None,
-    reporter: Reporter,
-    until: int | None = None,
-    on_epoch: Callable[[int, float], None] | None = None,
-) -> Progress:
-    """Trains a model in place, from a checkpoint on where one is given.
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """A stretch of a training: all of it, or an epoch where negatives are mined again after each.
+
+    Attributes:
+        pairs: Usable ones.
+        checkpoint: Where to go on from; None starts with the model as it is.
+        until: Pauses after this epoch; None trains to the end.
+    """
+
+    pairs: list[Pair]
+    checkpoint: Path | None = None
+    until: int | None = None
+
+
+class _LeadersOwn:
+    """Model and watch of the leader; on its way to a helper it becomes empty, as each has its own."""
+
+    def __init__(self, model: Any = None, watch: Watch | None = None) -> None:
+        self.model, self.watch = model, watch
+
+    def __reduce__(self) -> Any:
+        return (_LeadersOwn, ())
+
+
+def fit(model: Any, setup: Setup, leg: Leg, watch: Watch) -> None:
+    """Trains a model in place, together with the other processes where there are several.
 
     Args:
-        model: A `SentenceTransformer`.
-        rows: Datasets by name, from `losses.training_rows`.
-        loss: From `losses.build_loss`.
+        model: A `SentenceTransformer` that was made trainable.
         setup: How to train.
-        score: Dev score of the model as it is.
-        progress: How far it is; changed in place.
-        checkpoint: Where to go on from.
-        reporter: Where progress goes.
-        until: Pauses after this epoch, so that a next call with other rows goes on; None trains to the end.
-        on_epoch: Told of each epoch and its dev score; what it raises ends the training.
-
-    Returns:
-        `progress`.
+        leg: On what, from where, up to where.
+        watch: Notes losses, scores dev, marks checkpoints.
 
     Raises:
-        StageError: The loss is not a finite number.
+        StageError: The loss is not a finite number, or several processes ran out of memory.
         ConfigError: A logger is unknown or not installed.
     """
-    with quiet_libraries(), _separate_columns(), reporter.task("train embedder", None, "steps") as task:
-        trainer = _trainer(model, rows, loss, setup)
-        trainer.add_callback(_callback(setup, score, progress, reporter, task, until, on_epoch))
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    return progress
+    watch.until, watch.folder = leg.until, setup.folder
+    loggers = made_loggers(setup.settings.report_to, setup.logs)
+    with watch.shown("train embedder", "steps", loggers):
+        together(_fit, setup, leg, _LeadersOwn(model, watch))
+
+
+def _fit(setup: Setup, leg: Leg, own: _LeadersOwn) -> None:
+    """What every process does of a fit."""
+    model, watch = own.model, own.watch or Follower()
+    if model is None:
+        # Where to, the trainer knows: each process has a device of its own.
+        model = load_model(setup.base)
+        make_trainable(model, setup.settings)
+    with quiet_libraries(), reading(model, training_length(model, setup.settings)), _separate_columns():
+        trainer = _trainer(model, setup, leg, watch)
+        try:
+            trainer.train(resume_from_checkpoint=str(leg.checkpoint) if leg.checkpoint else None)
+        except Parted:
+            return
+        except RuntimeError as error:
+            if world_size() == 1 or not out_of_memory(error):
+                raise
+            raise _too_large(setup) from error
+
+
+def _too_large(setup: Setup) -> StageError:
+    count = world_size()
+    return StageError(
+        f"train embedder: out of memory with {setup.batch_size} pairs a step on {count} devices; lower batch_size "
+        f"(a multiple of {count}) or max_length, or set mini_batch_size or gradient_checkpointing"
+    )
 
 
 def _separate_columns() -> Any:
@@ -210,19 +136,89 @@ def _separate_columns() -> Any:
     return column_merging_disabled()
 
 
-def _trainer(model: Any, rows: Mapping[str, Any], loss: Any, setup: Setup) -> Any:
-    from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
-    from sentence_transformers.sentence_transformer.training_args import BatchSamplers
+class _Shares:
+    """Batches cut into equal parts, which accelerate deals out to the processes in turn.
+
+    What a batch has beyond a multiple of the processes is left out: fewer pairs than there are processes, in the last
+    batch of an epoch. accelerate's own splitting drops whole batches that are not full, or repeats texts in them.
+    """
+
+    drop_last = False
+
+    def __init__(self, whole: Any, count: int) -> None:
+        self.sampler = whole  # under this name accelerate finds what to tell of a new epoch
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count * len(self.sampler)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for batch in self.sampler:
+            size = len(batch) // self._count
+            for place in range(self._count if size else 0):
+                yield batch[place * size : (place + 1) * size]
+
+
+def _trainer(model: Any, setup: Setup, leg: Leg, watch: Watcher) -> Any:
+    from sentence_transformers import SentenceTransformerTrainer
     from transformers import PrinterCallback
 
+    count = world_size()
+
     class Trainer(SentenceTransformerTrainer):
+        last_loss: Any = None
+
         def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
             """Ours is written by `train_embedder`."""
 
-    settings = setup.settings
+        def compute_loss(
+            self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+        ) -> Any:
+            found: Any = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+            self.last_loss = (found[0] if return_outputs else found).detach()
+            return found
+
+        def get_batch_sampler(
+            self,
+            dataset: Any,
+            batch_size: int,
+            drop_last: bool,
+            valid_label_columns: list[str] | None = None,
+            generator: Any = None,
+            seed: int = 0,
+        ) -> Any:
+            whole = super().get_batch_sampler(dataset, batch_size, drop_last, valid_label_columns, generator, seed)
+            return whole if count == 1 or several else _Shares(whole, count)
+
+        def get_multi_dataset_batch_sampler(
+            self, dataset: Any, batch_samplers: list[Any], generator: Any = None, seed: int | None = 0
+        ) -> Any:
+            whole = super().get_multi_dataset_batch_sampler(dataset, batch_samplers, generator, seed)
+            return whole if count == 1 else _Shares(whole, count)
+
+    rows = training_rows(leg.pairs, setup.settings)
+    several = len(rows) > 1
     columns = sorted({name for dataset in rows.values() for name in dataset.column_names} - {LABEL})
-    # Rows of other losses share queries on purpose.
-    sampler = BatchSamplers.NO_DUPLICATES if settings.loss in IN_BATCH else BatchSamplers.BATCH_SAMPLER
+    device = f"cuda:{local_rank()}" if setup.device.startswith("cuda") and count > 1 else setup.device
+    guide = load_model(setup.guide, device).requires_grad_(False) if setup.guide else None
+    trainer = Trainer(
+        model=model,
+        args=_arguments(setup, columns),
+        train_dataset=dict(rows) if several else next(iter(rows.values())),
+        loss=build_loss(model, setup.settings, guide, gather=count > 1),
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(_callback(trainer, watch, setup.folder))
+    for logger in watch.loggers:
+        trainer.add_callback(logger)
+    return trainer
+
+
+def _arguments(setup: Setup, columns: list[str]) -> Any:
+    from sentence_transformers import SentenceTransformerTrainingArguments
+    from sentence_transformers.sentence_transformer.training_args import BatchSamplers
+
+    settings = setup.settings
     arguments = SentenceTransformerTrainingArguments(
         output_dir=str(setup.folder),
         num_train_epochs=settings.epochs,
@@ -231,13 +227,16 @@ def _trainer(model: Any, rows: Mapping[str, Any], loss: Any, setup: Setup) -> An
         warmup_steps=settings.warmup_ratio,
         bf16=setup.precision == "bf16",
         use_cpu=setup.device == "cpu",
-        batch_sampler=sampler,
+        # Rows of other losses share queries on purpose.
+        batch_sampler=BatchSamplers.NO_DUPLICATES if settings.loss in IN_BATCH else BatchSamplers.BATCH_SAMPLER,
         prompts={name: setup.prefixes[0] if name == "anchor" else setup.prefixes[1] for name in columns},
         seed=settings.seed,
         data_seed=settings.seed,
         save_strategy="epoch",
-        logging_strategy="steps",
-        logging_steps=1,
+        # Losses are noted by the watch; the trainer's own notes are for its loggers.
+        logging_strategy="steps" if settings.report_to else "no",
+        logging_steps=10,
+        logging_first_step=True,
         # Otherwise a NaN would be logged as 0 and trained on.
         logging_nan_inf_filter=False,
         report_to="none",
@@ -246,97 +245,27 @@ def _trainer(model: Any, rows: Mapping[str, Any], loss: Any, setup: Setup) -> An
         gradient_checkpointing=settings.gradient_checkpointing,
         gradient_checkpointing_kwargs={"use_reentrant": False} if settings.gradient_checkpointing else None,
     )
-    # One device whatever is there: with more the trainer would multiply the batch size, and so change the result.
+    # One device a process whatever is there: with more the trainer would multiply the batch size.
     arguments._n_gpu = min(arguments.n_gpu, 1)
-    dataset = next(iter(rows.values())) if len(rows) == 1 else dict(rows)
-    trainer = Trainer(model=model, args=arguments, train_dataset=dataset, loss=loss)
-    trainer.remove_callback(PrinterCallback)
-    for logger in _loggers(settings.report_to, setup.logs):
-        trainer.add_callback(logger)
-    return trainer
+    return arguments
 
 
-def _loggers(names: Sequence[str], logs: Path) -> list[Any]:
-    """The trainer's own callbacks by name."""
-    if not names:
-        return []
-    from transformers.integrations import integration_utils
-
-    known = integration_utils.INTEGRATION_TO_CALLBACK
-    made = []
-    for name in names:
-        if name not in known:
-            raise ConfigError(f"report_to: '{name}' is no logger of the trainer; known: {', '.join(sorted(known))}")
-        try:
-            callback = known[name]()
-        except (RuntimeError, ImportError) as error:
-            raise MissingExtra(f"report_to: '{name}' is not installed ({error}); pip install {name}") from None
-        # By default TensorBoard's would write among the checkpoints, which are removed.
-        if getattr(callback, "logging_dir", "") is None:
-            callback.logging_dir = str(logs)
-        made.append(callback)
-    return made
-
-
-def _callback(
-    setup: Setup,
-    score: Callable[[], float],
-    progress: Progress,
-    reporter: Reporter,
-    task: Task,
-    until: int | None,
-    on_epoch: Callable[[int, float], None] | None,
-) -> Any:
+def _callback(trainer: Any, watch: Watcher, folder: Path) -> Any:
+    """Passes the trainer's events on."""
     from transformers import TrainerCallback
 
-    settings, folder = setup.settings, setup.folder
-
-    class Watch(TrainerCallback):
+    class Events(TrainerCallback):
         def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            task.total = state.max_steps
-            task.done = state.global_step
+            watch.begun(state.max_steps, state.global_step)
 
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            task.advance()
-
-        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-            if "loss" not in logs:
-                return
-            if not math.isfinite(logs["loss"]):
-                raise StageError(_diverged(state.global_step, logs["loss"], setup, progress))
-            progress.rows.append([state.global_step, round(state.epoch, 4), logs["loss"], None])
+            watch.stepped(state.global_step, state.epoch, trainer.last_loss)
 
         def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            value = score()
-            progress.rows[-1][3] = value
-            better = value > progress.best_score
-            if better:
-                progress.best_score, progress.best_step, progress.stale = value, state.global_step, 0
-            else:
-                progress.stale += 1
-            losses = [row[2] for row in progress.rows if row[1] > round(state.epoch) - 1]
-            mean = sum(losses) / max(len(losses), 1)
-            epoch = f"epoch {round(state.epoch)}/{settings.epochs}"
-            reporter.line(f"{epoch}: loss {mean:.3f}, dev {value:.4f}{' (best epoch so far)' if better else ''}")
-            if settings.patience is not None and progress.stale >= settings.patience:
-                progress.stopped = True
-            if progress.stopped or progress.epochs() == until:
+            if watch.epoch_ended(state.epoch, state.global_step):
                 control.should_training_stop = True
-            if on_epoch is not None:
-                on_epoch(round(state.epoch), value)
 
         def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            newest = folder / f"checkpoint-{state.global_step}"
-            write_atomic(newest / MARK, json.dumps(asdict(progress)).encode())
-            remove_stale(folder, progress, newest)
+            watch.saved(folder / f"checkpoint-{state.global_step}")
 
-    return Watch()
-
-
-def _diverged(step: int, loss: float, setup: Setup, progress: Progress) -> str:
-    kept = sorted(setup.folder.glob("checkpoint-*"), key=_step)
-    where = f"the last good checkpoint is {kept[-1]} (epoch {progress.epochs()})" if kept else "no epoch was finished"
-    return (
-        f"train embedder: the loss is {loss} at step {step}; {where}. Lower learning_rate "
-        f"(now {setup.learning_rate:g}) or set dtype: fp32; a base model with damaged weights does this too"
-    )
+    return Events()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -219,15 +219,8 @@ def train_query_adapter(
     """
     started = time.monotonic()
     reporter = reporter or Reporter(quiet=True)
-    texts = {"questions": {p.query for p in pairs}, "passages": {p.positive for p in pairs}}
-    alike = [name for name, there in texts.items() if len(there) < 2]
-    if len(pairs) < 2 or alike:
-        what = f"all {' and '.join(alike)} are the same text" if len(pairs) > 1 else f"{len(pairs)} training pairs"
-        raise DataError(f"query adapter: {what}; two different pairs are needed at the least")
+    _check_differ(pairs)
     memo = _Memo(encode)
-    queries = memo([p.query for p in pairs], "query")
-    passages = memo([p.positive for p in pairs], "document")
-    codes = np.unique([p.positive for p in pairs], return_inverse=True)[1]
 
     def score(adapter: QueryAdapter) -> float:
         value = float(dev_evaluator(adapted(memo, adapter)))
@@ -235,35 +228,36 @@ def train_query_adapter(
             raise StageError(f"query adapter: the dev evaluation gave {value}; it must give a finite number")
         return value
 
-    best = QueryAdapter(np.zeros((queries.shape[1],) * 2, dtype=np.float32))
-    base_score = best_score = score(best)
-    chosen: tuple[float, int] | None = None
-    tried: list[tuple[float, int, float]] = []
+    vectors = _Vectors.of(pairs, memo)
+    unchanged = QueryAdapter(np.zeros((vectors.dimension, vectors.dimension), dtype=np.float32))
+    base = best = _Candidate(unchanged, score(unchanged))
+    tried = []
     for rate in settings.learning_rates:
-        stale, top = 0, base_score
-        for epoch, adapter in enumerate(_epochs(queries, passages, codes, rate, settings), 1):
-            value = score(adapter)
-            tried.append((rate, epoch, value))
-            stale, top = (0, value) if value > top else (stale + 1, top)
-            if value > best_score:
-                best, best_score, chosen = adapter, value, (rate, epoch)
-            if settings.patience is not None and stale >= settings.patience:
-                break
-    dimension = queries.shape[1]
+        for candidate in _candidates(rate, vectors, settings, score, base.score):
+            tried.append((rate, candidate.epoch, candidate.score))
+            best = max(best, candidate, key=lambda one: one.score)  # of equals the earlier one
     result = AdapterResult(
-        base_score=base_score,
-        best_score=best_score,
-        learning_rate=chosen and chosen[0],
-        best_epoch=chosen[1] if chosen else 0,
+        base_score=base.score,
+        best_score=best.score,
+        learning_rate=best.rate,
+        best_epoch=best.epoch,
         tried=tuple(tried),
         pairs=len(pairs),
-        parameters=dimension * dimension if settings.rank is None else 2 * dimension * settings.rank,
+        parameters=vectors.dimension * (vectors.dimension if settings.rank is None else 2 * settings.rank),
         seconds=round(time.monotonic() - started, 2),
     )
-    best.save(Path(out_dir))
+    best.adapter.save(Path(out_dir))
     write_atomic(Path(out_dir) / RESULT, result.model_dump_json(indent=1).encode())
-    reporter.line(f"query adapter: dev {base_score:.4f} -> {best_score:.4f} in {result.seconds:.1f} s")
+    reporter.line(f"query adapter: dev {base.score:.4f} -> {best.score:.4f} in {result.seconds:.1f} s")
     return result
+
+
+def _check_differ(pairs: Sequence[Pair]) -> None:
+    texts = {"questions": {p.query for p in pairs}, "passages": {p.positive for p in pairs}}
+    alike = [name for name, there in texts.items() if len(there) < 2]
+    if len(pairs) < 2 or alike:
+        what = f"all {' and '.join(alike)} are the same text" if len(pairs) > 1 else f"{len(pairs)} training pairs"
+        raise DataError(f"query adapter: {what}; two different pairs are needed at the least")
 
 
 class _Memo:
@@ -280,34 +274,88 @@ class _Memo:
         return self._kept[key]
 
 
-def _epochs(queries: np.ndarray, passages: np.ndarray, codes: np.ndarray, rate: float, settings: Any) -> Any:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Vectors:
+    """What is trained on: a row a pair, and a number for each passage text, equal for equal ones."""
+
+    queries: np.ndarray
+    passages: np.ndarray
+    codes: np.ndarray
+
+    @classmethod
+    def of(cls, pairs: Sequence[Pair], encode: Encode) -> _Vectors:
+        texts = [pair.positive for pair in pairs]
+        codes = np.unique(texts, return_inverse=True)[1]
+        return cls(encode([pair.query for pair in pairs], "query"), encode(texts, "document"), codes)
+
+    @property
+    def dimension(self) -> int:
+        return int(self.queries.shape[1])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Candidate:
+    """An adapter with its dev score; the embedder as it is has no learning rate."""
+
+    adapter: QueryAdapter
+    score: float
+    rate: float | None = None
+    epoch: int = 0
+
+
+def _candidates(
+    rate: float,
+    vectors: _Vectors,
+    settings: QueryAdapterSettings,
+    score: Callable[[QueryAdapter], float],
+    floor: float,
+) -> Iterator[_Candidate]:
+    """The adapter after each epoch, until patience with those no better than the floor or the best so far ends."""
+    stale = 0
+    for epoch, adapter in enumerate(_epochs(vectors, rate, settings), 1):
+        value = score(adapter)
+        yield _Candidate(adapter, value, rate, epoch)
+        stale, floor = (0, value) if value > floor else (stale + 1, floor)
+        if settings.patience is not None and stale >= settings.patience:
+            return
+
+
+def _epochs(vectors: _Vectors, rate: float, settings: QueryAdapterSettings) -> Iterator[QueryAdapter]:
     """The adapter after each epoch."""
     import torch
-    from torch.nn.functional import cross_entropy, normalize
 
     generator = torch.Generator().manual_seed(settings.seed)
-    dimension = queries.shape[1]
-    factors = [torch.zeros(dimension, dimension)]
+    factors = [torch.zeros(vectors.dimension, vectors.dimension)]
     if settings.rank is not None:
-        narrow = torch.randn(dimension, settings.rank, generator=generator) / math.sqrt(dimension)
-        factors = [narrow, torch.zeros(settings.rank, dimension)]
+        narrow = torch.randn(vectors.dimension, settings.rank, generator=generator) / math.sqrt(vectors.dimension)
+        factors = [narrow, torch.zeros(settings.rank, vectors.dimension)]
     for factor in factors:
         factor.requires_grad_(True)
     optimizer = torch.optim.AdamW(factors, lr=rate, weight_decay=settings.weight_decay)
-    q, p, same = torch.from_numpy(queries), torch.from_numpy(passages), torch.from_numpy(codes)
+    q, p, same = (torch.from_numpy(rows) for rows in (vectors.queries, vectors.passages, vectors.codes))
     for _ in range(settings.epochs):
         for batch in torch.randperm(len(q), generator=generator).split(settings.batch_size):
-            delta = factors[0] if len(factors) == 1 else factors[0] @ factors[1]
-            scores = settings.scale * normalize(q[batch] + q[batch] @ delta) @ p[batch].T
-            # The same passage twice in a batch is no negative.
-            twin = same[batch][:, None] == same[batch][None, :]
-            twin.fill_diagonal_(False)
-            loss = cross_entropy(scores.masked_fill(twin, -torch.inf), torch.arange(len(batch)))
+            loss = _info_nce(q[batch], p[batch], same[batch], _product(factors), settings.scale)
             if not torch.isfinite(loss):
                 raise StageError(f"query adapter: the loss is {loss.item()} at learning rate {rate:g}; lower it")
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
         with torch.no_grad():
-            delta = factors[0] if len(factors) == 1 else factors[0] @ factors[1]
-        yield QueryAdapter(delta.detach().numpy().copy())
+            yield QueryAdapter(_product(factors).detach().numpy().copy())
+
+
+def _product(factors: Sequence[Any]) -> Any:
+    return factors[0] if len(factors) == 1 else factors[0] @ factors[1]
+
+
+def _info_nce(queries: Any, passages: Any, same: Any, delta: Any, scale: float) -> Any:
+    """Each adapted query against the passages of the batch."""
+    import torch
+    from torch.nn.functional import cross_entropy, normalize
+
+    scores = scale * normalize(queries + queries @ delta) @ passages.T
+    # The same passage twice in a batch is no negative.
+    twin = same[:, None] == same[None, :]
+    twin.fill_diagonal_(False)
+    return cross_entropy(scores.masked_fill(twin, -torch.inf), torch.arange(len(queries)))

@@ -14,10 +14,11 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from ..core.cache import digest
 from ..core.components import Resources, Settings, component_section
 from ..core.devices import fingerprint
 from ..core.errors import ConfigError, DataError
-from ._backends import Backend, Dtype, check_backend, use_backend
+from ._backends import CALIBRATION_TEXTS, Backend, Dtype, check_backend, use_backend
 from ._embedder import Role, SentenceTransformerEmbedder, unit_vectors
 from ._library import load_model, model_folder, position_limit
 from .cached import CachedEmbedder
@@ -63,8 +64,12 @@ class SentenceTransformerSettings(Settings):
     here."""
     dtype: Dtype = "fp32"
     """Precision of the network; vectors are fp32 always. `bf16` (torch, openvino) computes in half the bits: faster on
-    GPUs and on CPUs with AVX512-BF16 or AMX, slower on CPUs without. `int8` (onnx) quantises the weights: it changes
-    rankings, so compare it first. `benchmarks/encode.py` prints what each is worth on your machine."""
+    GPUs and on CPUs with AVX512-BF16 or AMX, slower on CPUs without. `int8` (onnx, openvino) computes with 8-bit
+    weights: it changes rankings, so compare it first. `benchmarks/encode.py` prints what each is worth on your
+    machine."""
+    calibration: str | None = None
+    """For `int8` on openvino, which needs it: a file of texts like yours, one a line, whose first 300 set the scales of
+    the activations. Costs their encoding, once; other texts are another model to the cache."""
     truncate_dim: int | None = Field(default=None, ge=1)
     """Keep the first so many dimensions: smaller index; harmless only for models trained for it (Matryoshka)."""
     normalize: bool = True
@@ -73,14 +78,15 @@ class SentenceTransformerSettings(Settings):
 
     @model_validator(mode="after")
     def _backend_has_dtype(self) -> SentenceTransformerSettings:
-        check_backend(self.backend, self.dtype)
+        check_backend(self.backend, self.dtype, self.calibration)
         return self
 
     def on_torch(self) -> SentenceTransformerSettings:
         """The same model on torch, as it has to be trained: an exported network cannot be."""
         if self.backend == "torch":
             return self
-        return self.model_copy(update={"backend": "torch", "dtype": "bf16" if self.dtype == "bf16" else "fp32"})
+        dtype = "bf16" if self.dtype == "bf16" else "fp32"
+        return self.model_copy(update={"backend": "torch", "dtype": dtype, "calibration": None})
 
     def build(self, resources: Resources) -> SentenceTransformerEmbedder:
         """Loads the model.
@@ -88,8 +94,8 @@ class SentenceTransformerSettings(Settings):
         Raises:
             MissingExtra: The backend's runtime is not installed.
             ConfigError: The backend runs on CPUs only, and the device is none.
-            DataError: No such model, it cannot take `max_length` tokens or give `truncate_dim` dimensions, or its
-                network cannot be exported.
+            DataError: No such model, no calibration texts, it cannot take `max_length` tokens or give `truncate_dim`
+                dimensions, or its network cannot be exported.
         """
         folder = model_folder(self.model, resources)
         model = load_model(folder, resources.device)
@@ -111,7 +117,8 @@ class SentenceTransformerSettings(Settings):
             raise DataError(
                 f"embedder: truncate_dim is {self.truncate_dim}, but the model '{self.model}' gives {full} dimensions"
             )
-        use_backend(model, fingerprint(folder), self.backend, self.dtype, resources, str(folder))
+        texts = self._calibration_texts(resources)
+        use_backend(model, fingerprint(folder), self.backend, self.dtype, resources, str(folder), texts)
         prefixes = {"query": self.query_prefix, "document": self.document_prefix}
         # A runtime computes in its own precision.
         dtype = "bf16" if self.dtype == "bf16" and self.backend == "torch" else "fp32"
@@ -121,12 +128,34 @@ class SentenceTransformerSettings(Settings):
 
     def identity(self, resources: Resources) -> dict[str, Any]:
         """The settings that matter and the fingerprint of the weights, wherever they lie."""
-        settings = self.model_dump(mode="json", exclude={"model", "batch_size"})
+        settings = self.model_dump(mode="json", exclude={"model", "batch_size", "calibration"})
+        if self.calibration is not None:
+            settings["calibration"] = digest(self._calibration_texts(resources))
         # Knobs that came later: as long as they change nothing, vectors kept from before stay valid.
         for name, plain in (("backend", "torch"), ("normalize", True)):
             if settings[name] == plain:
                 del settings[name]
         return {**settings, "version": self.version, "weights": fingerprint(model_folder(self.model, resources))}
+
+    def _calibration_texts(self, resources: Resources) -> list[str]:
+        """The first texts of the file; none where none are needed.
+
+        Raises:
+            DataError: It cannot be read, or holds no text.
+        """
+        if self.calibration is None:
+            return []
+        path = resources.path(self.calibration)
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"embedder: the calibration texts {path} cannot be read: {error}") from None
+        texts = [line.strip() for line in lines if line.strip()][:CALIBRATION_TEXTS]
+        if not texts:
+            raise DataError(
+                f"embedder: the calibration file {path} holds no text; put texts like yours there, one a line"
+            )
+        return texts
 
 
 def _normalizes(model: Any) -> bool:

@@ -44,9 +44,9 @@ def check_pairs(pairs: Sequence[Pair], settings: EmbedTrainSettings) -> None:
     found = usable(pairs, settings)
     if len(found) < 2:
         more = f", {len(found)} of them with a negative, which the loss {name} needs" if len(found) < len(pairs) else ""
-        hint = "; set hard_negatives, or give triplets" if more else ""
+        hint = "set hard_negatives, or give triplets" if more else "add train questions, or files of pairs"
         raise DataError(
-            f"train embedder: {len(pairs)} training pairs{more}; a contrastive loss needs two at the least{hint}"
+            f"train embedder: {len(pairs)} training pairs{more}; a contrastive loss needs two at the least: {hint}"
         )
     if name not in SCORED and any(len(pair.scores) == 1 for pair in found):
         raise DataError(
@@ -142,20 +142,22 @@ def _scored_rows(pairs: Sequence[Pair]) -> list[tuple[str, str, float]]:
     return rows
 
 
-def build_loss(model: Any, settings: EmbedTrainSettings, guide: Any = None) -> Any:
+def build_loss(model: Any, settings: EmbedTrainSettings, guide: Any = None, gather: bool = False) -> Any:
     """The loss as a module of sentence-transformers.
 
     Args:
         model: The `SentenceTransformer` in training.
         settings: Which loss.
         guide: A `SentenceTransformer`; needed for gist.
+        gather: Take the texts of all processes' batches as negatives (`IN_BATCH` losses; the others look at a
+            process's own rows alone).
 
     Raises:
         ConfigError: A Matryoshka dimension exceeds the model's.
     """
     from sentence_transformers.sentence_transformer import losses
 
-    loss = _plain_loss(model, settings, guide)
+    loss = _plain_loss(model, settings, guide, gather)
     dims = settings.matryoshka_dims
     if not dims:
         return loss
@@ -165,26 +167,19 @@ def build_loss(model: Any, settings: EmbedTrainSettings, guide: Any = None) -> A
     return losses.MatryoshkaLoss(model, loss, matryoshka_dims=list(dict.fromkeys((full, *dims))))
 
 
-def _plain_loss(model: Any, settings: EmbedTrainSettings, guide: Any) -> Any:
+def _plain_loss(model: Any, settings: EmbedTrainSettings, guide: Any, gather: bool) -> Any:
     from sentence_transformers.sentence_transformer import losses
-    from sentence_transformers.util import pairwise_dot_score
 
-    scale, mini = settings.scale, settings.mini_batch_size
-
-    def scaled(a: Any, b: Any) -> Any:
-        # Cosines lie in [-1, 1], a teacher's logits do not.
-        return scale * pairwise_dot_score(a, b)
-
+    scale = settings.scale
     if settings.loss in ("multiple_negatives", "symmetric"):
-        directions = {"directions": ("query_to_doc", "doc_to_query"), "partition_mode": "per_direction"}
-        extra: dict[str, Any] = directions if settings.loss == "symmetric" else {}
-        if mini is not None:
-            return losses.CachedMultipleNegativesRankingLoss(model, scale=scale, mini_batch_size=mini, **extra)
-        return losses.MultipleNegativesRankingLoss(model, scale=scale, **extra)
+        return _ranking_loss(model, settings, gather)
     if settings.loss == "gist":
-        if mini is not None:
-            return losses.CachedGISTEmbedLoss(model, guide, temperature=1 / scale, mini_batch_size=mini)
-        return losses.GISTEmbedLoss(model, guide, temperature=1 / scale)
+        temperature, mini = 1 / scale, settings.mini_batch_size
+        if mini is None:
+            return losses.GISTEmbedLoss(model, guide, temperature=temperature, gather_across_devices=gather)
+        return losses.CachedGISTEmbedLoss(
+            model, guide, temperature=temperature, mini_batch_size=mini, gather_across_devices=gather
+        )
     if settings.loss == "triplet":
         cosine = losses.TripletDistanceMetric.COSINE
         return losses.TripletLoss(model, distance_metric=cosine, triplet_margin=settings.triplet_margin)
@@ -193,5 +188,36 @@ def _plain_loss(model: Any, settings: EmbedTrainSettings, guide: Any) -> Any:
     if settings.loss == "angle":
         return losses.AnglELoss(model, scale=scale)
     if settings.loss == "margin_mse":
-        return losses.MarginMSELoss(model, similarity_fct=scaled)
+        return losses.MarginMSELoss(model, similarity_fct=_scaled_dot(scale))
     return losses.DistillKLDivLoss(model, student_temperature=1 / scale, teacher_temperature=1.0)
+
+
+def _ranking_loss(model: Any, settings: EmbedTrainSettings, gather: bool) -> Any:
+    from sentence_transformers.sentence_transformer import losses
+
+    both = settings.loss == "symmetric"
+    directions = ("query_to_doc", "doc_to_query") if both else ("query_to_doc",)
+    partition = "per_direction" if both else "joint"
+    if settings.mini_batch_size is None:
+        return losses.MultipleNegativesRankingLoss(
+            model,
+            scale=settings.scale,
+            gather_across_devices=gather,
+            directions=directions,
+            partition_mode=partition,
+        )
+    return losses.CachedMultipleNegativesRankingLoss(
+        model,
+        scale=settings.scale,
+        mini_batch_size=settings.mini_batch_size,
+        gather_across_devices=gather,
+        directions=directions,
+        partition_mode=partition,
+    )
+
+
+def _scaled_dot(scale: float) -> Any:
+    """Cosines lie in [-1, 1], a teacher's logits do not."""
+    from sentence_transformers.util import pairwise_dot_score
+
+    return lambda a, b: scale * pairwise_dot_score(a, b)

@@ -139,6 +139,28 @@ def mine_negatives(
     """
     if not pairs:
         raise DataError("hard negatives: there are no training pairs")
+    found = _ranked(pairs, corpus, model, settings, (query_prefix, document_prefix), batch_size, cross_encoder)
+    mined = []
+    for pair in pairs:
+        forbidden = corpus.forbidden.get(pair.question_id, frozenset())
+        allowed = [text for text in found.get((pair.query, pair.positive), ()) if text not in forbidden]
+        window = allowed[settings.range_min : settings.range_max]
+        mined.append(replace(pair, negatives=tuple(window[: settings.num_negatives])))
+    complete = sum(len(pair.negatives) == settings.num_negatives for pair in mined)
+    without = sum(not pair.negatives for pair in mined)
+    return MinedPairs(tuple(mined), complete, len(mined) - complete - without, without)
+
+
+def _ranked(
+    pairs: Sequence[Pair],
+    corpus: MiningCorpus,
+    model: Any,
+    settings: HardNegativeSettings,
+    prefixes: tuple[str, str],
+    batch_size: int,
+    cross_encoder: Any,
+) -> dict[tuple[str, str], list[str]]:
+    """By query and positive the candidates that pass the margins, best first, forbidden ones among them."""
     from datasets import Dataset
     from sentence_transformers.util import mine_hard_negatives
 
@@ -160,23 +182,14 @@ def mine_negatives(
             relative_margin=settings.relative_margin,
             max_score=settings.max_score,
             sampling_strategy="top",
-            query_prompt=query_prefix,
-            corpus_prompt=document_prefix,
+            query_prompt=prefixes[0],
+            corpus_prompt=prefixes[1],
             output_format="labeled-list",
             batch_size=batch_size,
             verbose=False,
         )
-    # Rows without any negative are missing here; their pairs are kept below.
-    found = {(query, texts[0]): texts[1:] for query, texts in zip(rows["anchor"], rows["positive"], strict=True)}
-    mined = []
-    for pair in pairs:
-        forbidden = corpus.forbidden.get(pair.question_id, frozenset())
-        allowed = [text for text in found.get((pair.query, pair.positive), ()) if text not in forbidden]
-        window = allowed[settings.range_min : settings.range_max]
-        mined.append(replace(pair, negatives=tuple(window[: settings.num_negatives])))
-    complete = sum(len(pair.negatives) == settings.num_negatives for pair in mined)
-    without = sum(not pair.negatives for pair in mined)
-    return MinedPairs(tuple(mined), complete, len(mined) - complete - without, without)
+    # Rows without any negative are missing here; their pairs are kept by the caller.
+    return {(query, texts[0]): texts[1:] for query, texts in zip(rows["anchor"], rows["positive"], strict=True)}
 
 
 def fill_up(pairs: Sequence[Pair], corpus: MiningCorpus, count: int, seed: int) -> list[Pair]:

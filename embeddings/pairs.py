@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from ..core.cache import write_atomic
 from ..core.errors import DataError
@@ -110,12 +111,9 @@ def training_pairs(
     if len(texts) != len(chunks):
         raise DataError(f"training pairs: {len(texts)} embedding texts for {len(chunks)} chunks; give one a chunk")
     forbidden = {normalise(question.text) for question in held_out}
-    by_document: dict[str, list[int]] = {}
-    for position, chunk in enumerate(chunks):
-        by_document.setdefault(chunk.doc_id, []).append(position)
+    chunks_of = _Covering(chunks, cover)
     counts = Counter({name: 0 for name in ("questions", "pairs", *_OF_QUESTIONS)})
-    pairs: list[Pair] = []
-    seen: set[tuple[str, str]] = set()
+    found: dict[tuple[str, str], Pair] = {}
     for question in questions:
         counts["questions"] += 1
         query = normalise(question.text)
@@ -125,26 +123,45 @@ def training_pairs(
         spans = gold.get(question.id, ())
         if not spans:
             counts["unanswerable"] += 1
-        for doc_id, start, end in spans:
-            if start < 0 or end <= start:
-                counts["lost"] += 1
-                continue
-            best = _covering(chunks, by_document.get(doc_id, ()), start, end, cover)
-            if best is None:
-                counts["cut"] += 1
-            elif (query, texts[best]) in seen:
+        for span in spans:
+            place = chunks_of.best(*span)
+            if isinstance(place, str):
+                counts[place] += 1
+            elif (query, texts[place]) in found:
                 counts["duplicate"] += 1
             else:
-                seen.add((query, texts[best]))
-                pairs.append(Pair(question.id, question.text, texts[best], chunks[best].id))
-    counts["pairs"] = len(pairs)
-    result = PairSet(tuple(pairs), dict(counts))
-    if not pairs and not allow_empty:
+                found[query, texts[place]] = Pair(question.id, question.text, texts[place], chunks[place].id)
+    counts["pairs"] = len(found)
+    result = PairSet(tuple(found.values()), dict(counts))
+    if not found and not allow_empty:
         raise DataError(
             f"no training pairs: {result.summary()}. Check that there are train questions with evidence, that "
             "it is found in the parsed documents, and that chunks are large enough to hold it"
         )
     return result
+
+
+class _Covering:
+    """Finds the chunk that holds most of a piece of evidence."""
+
+    def __init__(self, chunks: Sequence[Chunk], cover: float) -> None:
+        self._chunks, self._cover = chunks, cover
+        self._by_document: dict[str, list[int]] = {}
+        for position, chunk in enumerate(chunks):
+            self._by_document.setdefault(chunk.doc_id, []).append(position)
+
+    def best(self, doc_id: str, start: int, end: int) -> int | Literal["lost", "cut"]:
+        """Position of the chunk, of equals the shortest, then the first; else why there is none."""
+        if start < 0 or end <= start:
+            return "lost"
+        least = self._cover * (end - start)
+        ranks = []
+        for position in self._by_document.get(doc_id, ()):
+            chunk = self._chunks[position]
+            overlap = min(end, chunk.end) - max(start, chunk.start)
+            if overlap > 0 and overlap >= least:
+                ranks.append((-overlap, chunk.end - chunk.start, position))
+        return min(ranks)[2] if ranks else "cut"
 
 
 def filtered_pairs(
@@ -193,20 +210,6 @@ def normalise(text: str) -> str:
     """Letters and digits alone, in compatibility form and lower case: equal for texts that differ in looks only."""
     folded = unicodedata.normalize("NFKC", text).casefold()
     return " ".join("".join(c if c.isalnum() else " " for c in folded).split())
-
-
-def _covering(chunks: Sequence[Chunk], positions: Iterable[int], start: int, end: int, cover: float) -> int | None:
-    """The chunk that holds most of a span; of equals the shortest, then the first."""
-    best: tuple[int, int, int] | None = None
-    for position in positions:
-        chunk = chunks[position]
-        overlap = min(end, chunk.end) - max(start, chunk.start)
-        if overlap <= 0 or overlap < cover * (end - start):
-            continue
-        rank = (-overlap, chunk.end - chunk.start, position)
-        if best is None or rank < best:
-            best = rank
-    return None if best is None else best[2]
 
 
 def save_pairs(path: Path, pairs: Iterable[Pair]) -> None:

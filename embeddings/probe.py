@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ..core.components import Model, Resources
 from ..core.errors import DataError
-from ._library import load_model, model_folder, position_limit
-from ._lora import attach_lora
+from ..core.progress import Reporter
+from ._library import check_pooling, load_model, model_folder
 from ._memory import out_of_memory, peak_memory_mb, reset_peak
-from ._trainer import freeze_lower, own_randomness, resolve_precision
+from ._ready import make_trainable, own_randomness, reading, resolve_precision, training_length
 from .losses import LABEL, build_loss, training_rows
 from .pairs import Pair
 from .train_settings import NEEDS_NEGATIVES, EmbedTrainSettings
@@ -66,29 +66,17 @@ def estimate_embedding(
         prefixes: Put before queries and before chunks.
 
     Raises:
-        DataError: There are fewer than two pairs, or two do not fit into memory.
+        DataError: There are fewer than two pairs, two do not fit into memory, or the model gives no text vectors.
         ConfigError: The settings do not fit the model or the device.
     """
     if len(pairs) < 2:
         raise DataError(f"embed estimate: {len(pairs)} training pairs; two are needed at the least")
     pairs = _with_stand_ins(pairs, settings)
-    size = min(settings.first_batch_size(), len(pairs))
     folder = model_folder(str(base_folder), resources)
     precision = resolve_precision(settings.dtype, resources.device)
+    probe = _Probe(folder, settings, resources.device, precision, prefixes)
     with own_randomness(resources.device):
-        while True:
-            try:
-                found = _measured(folder, pairs, settings, resources, size, precision, prefixes)
-                break
-            except RuntimeError as error:
-                if not out_of_memory(error):
-                    raise
-                if size < 4:
-                    raise DataError(
-                        "embed estimate: two pairs do not fit into memory; lower train.max_length"
-                    ) from error
-                size //= 2
-    seconds, memory, parameters = found
+        size, seconds, memory, parameters = _largest(probe, pairs)
     steps = math.ceil(len(pairs) / size) * settings.epochs
     return EmbedEstimate(
         steps=steps,
@@ -114,68 +102,69 @@ def _with_stand_ins(pairs: Sequence[Pair], settings: EmbedTrainSettings) -> list
     return filled
 
 
-def _measured(
-    folder: Path,
-    pairs: Sequence[Pair],
-    settings: EmbedTrainSettings,
-    resources: Resources,
-    size: int,
-    precision: str,
-    prefixes: tuple[str, str],
-) -> tuple[float, float | None, int]:
-    """Seconds a step, peak memory in MB, trained weights."""
-    import torch
-
-    reset_peak(resources.device)
-    model = load_model(folder, resources.device)
-    static = model.transformers_model is None
-    if settings.max_length is not None and not static:
-        limit = position_limit(model)
-        model.max_seq_length = settings.max_length if limit is None else min(settings.max_length, limit)
-    if settings.method == "lora":
-        attach_lora(model, settings.lora)
-    freeze_lower(model, 0 if static and settings.freeze_layers == "half" else settings.freeze_layers)
-    trained = [p for p in model.parameters() if p.requires_grad]
-    guide = load_model(folder, resources.device) if settings.loss == "gist" else None
-    loss = build_loss(model, settings, guide).to(resources.device)
-    optimizer = torch.optim.AdamW(trained, lr=1e-9)
-    longest = sorted(pairs, key=lambda pair: -len(pair.positive))[:size]
-    spread = [pairs[place * len(pairs) // (size * STEPS)] for place in range(size * STEPS)]
-    times = []
-    model.train()
-    for number in range(STEPS + 1):
-        batch = longest if number == 0 else spread[number - 1 :: STEPS]
-        started = time.perf_counter()
-        _step(model, loss, optimizer, batch, settings, resources.device, precision, prefixes)
-        if resources.device.startswith("cuda"):
-            torch.cuda.synchronize()
-        if number:
-            times.append(time.perf_counter() - started)
-    return sorted(times)[len(times) // 2], peak_memory_mb(resources.device), sum(p.numel() for p in trained)
+def _largest(probe: _Probe, pairs: Sequence[Pair]) -> tuple[int, float, float | None, int]:
+    """Batch size asked for, or the largest half of it that fits, and what `_Probe.measured` says of it."""
+    size = min(probe.settings.first_batch_size(), len(pairs))
+    while True:
+        try:
+            return size, *probe.measured(pairs, size)
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+            if size < 4:
+                raise DataError("embed estimate: two pairs do not fit into memory; lower train.max_length") from error
+            size //= 2
 
 
-def _step(
-    model: Any,
-    loss: Any,
-    optimizer: Any,
-    batch: Sequence[Pair],
-    settings: EmbedTrainSettings,
-    device: str,
-    precision: str,
-    prefixes: tuple[str, str],
-) -> None:
-    import torch
+@dataclass(frozen=True, slots=True)
+class _Probe:
+    """A training in small."""
 
-    rows = next(iter(training_rows(list(batch), settings).values()))
-    names = [name for name in rows.column_names if name != LABEL]
-    features = []
-    for name in names:
-        prefix = prefixes[0] if name == "anchor" else prefixes[1]
-        made = model.preprocess([prefix + text for text in rows[name]])
-        features.append({key: value.to(device) if hasattr(value, "to") else value for key, value in made.items()})
-    labels = torch.tensor(rows[LABEL], device=device) if LABEL in rows.column_names else None
-    with torch.autocast(device.split(":")[0], dtype=torch.bfloat16, enabled=precision == "bf16"):
-        value = loss(features, labels)
-    value.backward()
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
+    folder: Path
+    settings: EmbedTrainSettings
+    device: str
+    precision: str
+    prefixes: tuple[str, str]
+
+    def measured(self, pairs: Sequence[Pair], size: int) -> tuple[float, float | None, int]:
+        """Seconds a step of so many pairs, peak memory in MB, trained weights."""
+        import torch
+
+        reset_peak(self.device)
+        model = load_model(self.folder, self.device)
+        check_pooling(model, self.folder, Reporter(quiet=True))
+        count = make_trainable(model, self.settings)
+        guide = load_model(self.folder, self.device) if self.settings.loss == "gist" else None
+        loss = build_loss(model, self.settings, guide).to(self.device)
+        optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-9)
+        longest = sorted(pairs, key=lambda pair: -len(pair.positive))[:size]
+        spread = [pairs[place * len(pairs) // (size * STEPS)] for place in range(size * STEPS)]
+        times = []
+        model.train()
+        with reading(model, training_length(model, self.settings)):
+            for number in range(STEPS + 1):
+                batch = longest if number == 0 else spread[number - 1 :: STEPS]
+                started = time.perf_counter()
+                self._step(model, loss, optimizer, batch)
+                if self.device.startswith("cuda"):
+                    torch.cuda.synchronize()
+                if number:
+                    times.append(time.perf_counter() - started)
+        return sorted(times)[len(times) // 2], peak_memory_mb(self.device), count
+
+    def _step(self, model: Any, loss: Any, optimizer: Any, batch: Sequence[Pair]) -> None:
+        import torch
+
+        rows = next(iter(training_rows(list(batch), self.settings).values()))
+        features = []
+        for name in rows.column_names:
+            if name != LABEL:
+                prefix = self.prefixes[0] if name == "anchor" else self.prefixes[1]
+                made = model.preprocess([prefix + text for text in rows[name]])
+                features.append({k: v.to(self.device) if hasattr(v, "to") else v for k, v in made.items()})
+        labels = torch.tensor(rows[LABEL], device=self.device) if LABEL in rows.column_names else None
+        with torch.autocast(self.device.split(":")[0], dtype=torch.bfloat16, enabled=self.precision == "bf16"):
+            value = loss(features, labels)
+        value.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)

@@ -71,7 +71,8 @@ class EmbedTrainSettings(Model):
     2e-4, for a static model 1e-3."""
     batch_size: Annotated[int, Field(ge=2)] | Literal["auto"] = 32
     """Pairs a step, hence negatives a query: larger is harder and better up to a point, and takes more memory. auto: 32
-    on a CPU, the most that fit (up to 256) on a GPU. Where memory runs out it is halved, which is said."""
+    on a CPU, the most that fit (up to 256) on a GPU. Where memory runs out it is halved, which is said. Processes of
+    torchrun share it out among them."""
     warmup_ratio: float = Field(default=0.1, ge=0, lt=1)
     """Share of the steps over which the learning rate rises; it falls to 0 over the rest."""
     max_length: int | None = Field(default=256, ge=8)

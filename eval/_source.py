@@ -27,6 +27,7 @@ __all__ = [
 ]
 
 _LONGEST_NAME = 80
+_SEPARATORS = ",;\t"
 
 
 class Problems:
@@ -91,6 +92,8 @@ def require_file(path: Path, what: str) -> Path:
     Raises:
         DataError: It is not.
     """
+    if path.is_dir():
+        raise DataError(f"{path}: is a folder; {what}")
     if not path.is_file():
         raise DataError(f"{path}: no such file; {what}")
     return path
@@ -110,7 +113,7 @@ def read_source(path: Path) -> str:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
-        raise DataError(f"{path}:{line}: not UTF-8 text; save the file as UTF-8") from None
+        raise DataError(f"{path}:{line}: not UTF-8 text; save the file as UTF-8 (in Excel: 'CSV UTF-8')") from None
     return re.sub(r"\r\n?", "\n", text)
 
 
@@ -146,12 +149,16 @@ def json_file(path: Path) -> Any:
 
 
 def csv_rows(path: Path, problems: Problems) -> Iterator[tuple[str, dict[str, str]]]:
-    """The rows of a CSV or TSV file with a header, each with the place of its first line.
+    """The rows of a table with a header, each with the place of its first line.
+
+    The header says what separates its cells: the one of comma, semicolon and tab that stands in it most often. German
+    and French spreadsheets write semicolons, for instance.
 
     Raises:
         DataError: The file is empty, or no CSV.
     """
-    reader = csv.reader(io.StringIO(read_source(path), newline=""), delimiter="\t" if path.suffix == ".tsv" else ",")
+    text = read_source(path)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text))
     header: list[str] | None = None
     start = 1
     try:
@@ -174,6 +181,11 @@ def csv_rows(path: Path, problems: Problems) -> Iterator[tuple[str, dict[str, st
         raise DataError(f"{path}:{reader.line_num}: not valid CSV: {error}") from None
     if header is None:
         raise DataError(f"{path}: the file is empty")
+
+
+def _separator(text: str) -> str:
+    header = next((line for line in text.split("\n") if line.strip()), "")
+    return max(_SEPARATORS, key=header.count)
 
 
 def text_problem(row: Mapping[str, Any]) -> str:

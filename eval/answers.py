@@ -26,6 +26,7 @@ ANSWER_METRICS = (
     "abstention_correct",
     "citation_correct",
 )
+"""What `answer_scores` gives for each question."""
 READ = 100
 """Tokens of an answer, beyond the reference's length, in which `answer_recall` and `answer_contained` look for it:
 without a limit the whole context would be the best answer."""
@@ -40,12 +41,22 @@ def normalise_answer(text: str) -> str:
 
 
 def exact_match(answer: str, reference: str) -> float:
-    """1 where both normalise to the same text, else 0."""
+    """1 where both normalise to the same text, else 0 (SQuAD's exact match, Rajpurkar et al. 2016).
+
+    Args:
+        answer: As it was given.
+        reference: As it should be.
+    """
     return float(normalise_answer(answer) == normalise_answer(reference))
 
 
 def token_f1(answer: str, reference: str) -> float:
-    """Harmonic mean of precision and recall over normalised tokens, 0 to 1."""
+    """Harmonic mean of precision and recall over normalised tokens, 0 to 1 (SQuAD's F1, Rajpurkar et al. 2016).
+
+    Args:
+        answer: As it was given.
+        reference: As it should be.
+    """
     got, wanted = normalise_answer(answer).split(), normalise_answer(reference).split()
     if not got or not wanted:
         return float(got == wanted)
@@ -54,7 +65,12 @@ def token_f1(answer: str, reference: str) -> float:
 
 
 def answer_recall(answer: str, reference: str) -> float:
-    """Share of the reference's normalised tokens, citations taken out, that stand early in the answer, 0 to 1."""
+    """Share of the reference's normalised tokens that stand early in the answer, 0 to 1.
+
+    Args:
+        answer: Of it the first `READ` tokens more than the reference has are looked at.
+        reference: Citations in brackets are taken out.
+    """
     got, wanted = _read(answer, reference)
     if not got or not wanted:
         return float(got == wanted)

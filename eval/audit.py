@@ -19,6 +19,7 @@ from .power import PowerRow, power_rows
 __all__ = ["AuditReport", "AuditSettings", "Finding", "audit_questions"]
 
 Level = Literal["error", "warning", "info"]
+"""How much a finding matters, see `Finding.level`."""
 _MOST_EXAMPLES = 5
 _MOST_VALUES = 50  # a tag with more values is a name, not a slice
 
@@ -140,10 +141,13 @@ def _split_findings(questions: Sequence[Question], settings: AuditSettings) -> l
         return _finding("splits", "warning", ["all"], "no question has a split; run 'ragladder data split'")
     bare = [question.id for question in questions if question.split is None]
     absent = [split for split in SPLITS if not counts[split]]
+    found = Counter(question.split for question in questions if question.answerable)
+    blind = [f"{split}: {counts[split]}" for split in ("dev", "test") if counts[split] and not found[split]]
     few = [f"{split}: {counts[split]}" for split in ("dev", "test") if 0 < counts[split] < settings.fewest]
     return [
         *_finding("splits", "warning", bare, "{n} questions have no split and are used by nothing"),
         *_finding("splits", "warning", absent[:1], f"no question has the split {' or '.join(absent)}"),
+        *_finding("splits", "error", blind, "a split without a question that the documents answer measures nothing"),
         *_finding("splits", "warning", few, f"splits below {settings.fewest} questions decide next to nothing"),
     ]
 

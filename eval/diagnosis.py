@@ -43,10 +43,14 @@ Cause = Literal[
     "reference_rejected",
     "metric_missing",
 ]
+"""What became of a question, see `attribute`."""
 CAUSES: tuple[Cause, ...] = get_args(Cause)
+"""All of them, in the order in which a question meets them."""
 
 Fault = Literal["parse", "retrieve", "rank", "context_budget", "generate", "judge"]
+"""The part of a pipeline that a cause is a fault of."""
 FAULTS: tuple[Fault, ...] = get_args(Fault)
+"""All of them, in the order in which a question passes them."""
 
 _FAULT_OF: Mapping[Cause, Fault] = {
     "lost_in_parsing": "parse",

@@ -115,6 +115,7 @@ _SPECS: dict[str, _Spec] = {
     "noise_sensitivity": _Spec("NoiseSensitivity", ("user_input", "response", "reference", "retrieved_contexts")),
 }
 JUDGE_METRICS: tuple[JudgeMetric, ...] = get_args(JudgeMetric)
+"""RAGAS metrics that an LLM judges, without the prefix `ragas/`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +193,12 @@ def judge_scores(
 
 
 def judge_calls(settings: JudgeSettings, context_sizes: Iterable[int]) -> int:
-    """LLM calls for questions with so many chunks in their contexts, broken replies and the cache left out."""
+    """LLM calls that judging takes, if no reply is broken and none comes from the cache.
+
+    Args:
+        settings: Which metrics, and how often.
+        context_sizes: Chunks in the context of each question.
+    """
     fixed = {"faithfulness": 2, "context_recall": 1, "factual_correctness": 4, "answer_correctness": 3}
     calls = 0
     for size in context_sizes:

@@ -34,6 +34,7 @@ from .questions import load_questions, save_questions
 __all__ = ["DataFormat", "Imported", "TAKES_DOCUMENTS", "load_dataset", "prepare_dataset", "write_dataset"]
 
 DataFormat = Literal["native", "csv", "beir", "squad", "chroma", "ragas", "huggingface"]
+"""What a data set can be, see `load_dataset`."""
 TAKES_DOCUMENTS: frozenset[DataFormat] = frozenset({"native", "csv", "ragas", "huggingface"})
 """Formats whose documents may lie in a folder of their own; the others bring them."""
 _VERSION = 1  # raised when a loader gives something else for the same source, so that prepared folders are made anew

@@ -17,6 +17,7 @@ from typing import Any
 
 from ..core.errors import DataError
 from ..core.types import SPLITS, Evidence, Question, Split
+from ..core.words import counted
 from ._finder import PassageFinder
 from ._source import DocumentSet, Problems, csv_rows, json_rows, plain_text, require_file
 from .imported import Imported
@@ -25,6 +26,10 @@ from .load_squad import SquadRow, squad_dataset
 __all__ = ["load_csv", "load_huggingface", "load_ragas"]
 
 _COLUMNS = ("id", "question", "answer", "doc_id", "evidence", "split")
+_ALIASES = {"document": "doc_id", "doc": "doc_id", "file": "doc_id", "filename": "doc_id", "source": "doc_id"}
+_ALIASES |= dict.fromkeys(("context", "passage", "excerpt", "quote"), "evidence")
+_ALIASES |= dict.fromkeys(("query", "user_input", "prompt"), "question")
+_ALIASES |= dict.fromkeys(("reference", "ground_truth", "expected"), "answer")
 _TAG = "tag."
 _RAGAS_TAGS = {"synthesizer_name": "synthesizer", "query_style": "style", "query_length": "length"}
 _HOP = re.compile(r"\A<\d+-hop>\s*")  # ragas' mark of a passage in a multi-hop sample
@@ -33,7 +38,9 @@ Row = tuple[str, Mapping[str, Any]]
 
 
 def load_csv(source: Path, documents: Mapping[str, str] | None = None) -> Imported:
-    """Reads a CSV or TSV file with the columns `question` and, where wanted, `id, answer, doc_id, evidence, split`.
+    """Reads a table, parted by commas, semicolons or tabs, with the column `question`; there may be others.
+
+    These are `id`, `answer`, `doc_id`, `evidence` and `split`.
 
     Columns `tag.<name>` become tags. Rows with the same id are one question with several pieces of evidence; what they
     repeat must be the same or empty. A row without evidence is a question that the documents do not answer.
@@ -159,8 +166,9 @@ def _table(rows: Sequence[Row], documents: Mapping[str, str] | None, problems: P
 def _columns_fit(names: Iterable[str], header: str, problems: Problems) -> bool:
     unknown = [name for name in names if name not in _COLUMNS and not name.startswith(_TAG)]
     for name in unknown:
-        near = difflib.get_close_matches(name, _COLUMNS, 1)
-        hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(_COLUMNS)}; for a tag write tag.{name}"
+        near = [_ALIASES.get(name.casefold(), ""), *difflib.get_close_matches(name.casefold(), _COLUMNS, 1)]
+        meant = next((column for column in near if column), "")
+        hint = f"did you mean '{meant}'?" if meant else f"known: {', '.join(_COLUMNS)}; for a tag write tag.{name}"
         problems.add(header, f"unknown column '{name}' ({hint})")
     if "question" not in names:
         problems.add(header, "there is no column 'question'")
@@ -269,5 +277,5 @@ class _Finder:
 
     def notes(self) -> tuple[str, ...]:
         """A sentence on the passages that stand in several documents."""
-        what = "passages stand in more than one document: the first by name was taken"
-        return (f"{self._several} {what}",) if self._several else ()
+        many = counted(self._several, "passage stands", "passages stand")
+        return (f"{many} in more than one document: the first by name was taken",) if self._several else ()

@@ -10,7 +10,7 @@ import numpy as np
 
 from ._resample import TIE, Grouping, Rows, bootstrap_blocks, flip_ratios, sign_flips
 
-__all__ = ["MaxT", "holm", "max_t", "max_t_rows"]
+__all__ = ["MaxT", "MaxTRows", "holm", "max_t", "max_t_rows"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,6 +34,23 @@ class MaxT:
     lower_bound: np.ndarray
     standard_error: np.ndarray
     clusters: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MaxTRows:
+    """What `max_t` finds in each of many repetitions.
+
+    Attributes:
+        best: Position of the candidate with the largest t, shape (repetitions,).
+        p_value: Its single-step max-T, one-sided, shape (repetitions,).
+        low: Simultaneous lower bounds at alpha, shape (repetitions, candidates).
+        high: Simultaneous upper bounds at alpha, in the same shape.
+    """
+
+    best: np.ndarray
+    p_value: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -101,38 +118,62 @@ def max_t(
         steps = (itself + (largest >= seen[order, None] - TIE).sum(1)) / count
         step[order] = np.maximum(step[order], np.maximum.accumulate(steps[::-1])[::-1])
         single = np.maximum(single, (itself + (largest[-1] >= seen[:, None] - TIE).sum(1)) / count)
-        beyond = math.floor(alpha * count + TIE) - itself
-        reach = max(reach, math.inf if beyond < 0 else float(np.sort(largest[-1])[-1 - beyond]) + TIE)
+        reach = max(reach, float(_reach(largest[-1], alpha, itself)))
     bounds = rows.means - reach * rows.errors if math.isfinite(reach) else np.full(len(values), -math.inf)
     return MaxT(rows.means, seen, single, step, bounds, rows.errors, grouping.clusters)
 
 
 def max_t_rows(
-    differences: np.ndarray, clusters: Sequence[Hashable] | None = None, seed: int = 0, resamples: int = 9_999
-) -> tuple[np.ndarray, np.ndarray]:
-    """The best candidate by t and its max-T p-value, of many repetitions at once, for simulations.
+    differences: np.ndarray,
+    clusters: Sequence[Hashable] | None = None,
+    alpha: float = 0.025,
+    seed: int = 0,
+    resamples: int = 9_999,
+) -> MaxTRows:
+    """`max_t` of many repetitions at once, for simulations.
 
     Args:
         differences: Shape (repetitions, candidates, questions), finite.
         clusters: The group of each question; each its own where not given. Two or more.
+        alpha: Of the simultaneous bounds, a side.
         seed: Of flips and bootstrap, which the repetitions share.
         resamples: B, of both.
 
     Returns:
-        Positions and p-values, shape (repetitions,); those that `max_t` gives each repetition.
+        What `max_t` gives for each repetition, and for its negative, whose lower bounds are the upper ones.
     """
     repetitions, candidates, questions = differences.shape
     grouping = Grouping.of(list(clusters) if clusters is not None else list(range(questions)))
     rows = Rows.of(differences.reshape(-1, questions), grouping)
-    seen = rows.ratios().reshape(repetitions, candidates)
-    best = seen.argmax(1)
+    shape = (repetitions, candidates)
+    seen, means, errors = rows.ratios().reshape(shape), rows.means.reshape(shape), rows.errors.reshape(shape)
     least = seen.max(1)[:, None] - TIE
     flips = sign_flips(grouping.clusters, seed, resamples)
-    counts = np.zeros((2, repetitions))
-    step = max(1, 2_000_000 // len(seen.ravel()))
-    for start in range(0, len(flips), step):
-        ratios = flip_ratios(rows, flips[start : start + step])
-        counts[0] += (ratios.reshape(repetitions, candidates, -1).max(1) >= least).sum(1)
-    for _, ratios in bootstrap_blocks(rows, seed, resamples):
-        counts[1] += (ratios.reshape(repetitions, candidates, -1).max(1) >= least).sum(1)
-    return best, np.maximum(counts[0] / len(flips), (1 + counts[1]) / (resamples + 1))
+    step = max(1, 2_000_000 // seen.size)
+    flipped = (flip_ratios(rows, flips[start : start + step]) for start in range(0, len(flips), step))
+    drawn = (ratios for _, ratios in bootstrap_blocks(rows, seed, resamples))
+    p, up, down = (np.full(repetitions, -math.inf) for _ in range(3))
+    for blocks, itself in ((flipped, 0), (drawn, 1)):
+        families = [block.reshape(*shape, -1) for block in blocks]
+        largest = np.concatenate([family.max(1) for family in families], axis=1)
+        # a negated row has the negated ratios
+        negated = np.concatenate([-family.min(1) for family in families], axis=1)
+        p = np.maximum(p, (itself + (largest >= least).sum(1)) / (itself + largest.shape[1]))
+        up = np.maximum(up, _reach(largest, alpha, itself))
+        down = np.maximum(down, _reach(negated, alpha, itself))
+    return MaxTRows(seen.argmax(1), p, means - _times(up, errors), means + _times(down, errors))
+
+
+def _times(reach: np.ndarray, errors: np.ndarray) -> np.ndarray:
+    """Half the width of the intervals, infinite where the resamples are too few, whatever the error."""
+    with np.errstate(invalid="ignore"):
+        return np.where(np.isfinite(reach)[:, None], reach[:, None] * errors, math.inf)
+
+
+def _reach(largest: np.ndarray, alpha: float, itself: int) -> np.ndarray:
+    """The ratio that `alpha` of the resamples exceed, shape (...) of (..., resamples); infinite with too few."""
+    beyond = math.floor(alpha * (largest.shape[-1] + itself) + TIE) - itself
+    if beyond < 0:
+        return np.full(largest.shape[:-1], math.inf)
+    place = largest.shape[-1] - 1 - beyond
+    return np.partition(largest, place, axis=-1)[..., place] + TIE

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from ..core.components import Model
 from ..core.types import SPLITS, Question
+from ..core.words import counted
 from .statistics import detectable_effect
 
 __all__ = ["PowerRow", "design_effect", "power_rows"]
@@ -38,15 +39,22 @@ class PowerRow(Model):
     def sentence(self) -> str:
         """In words."""
         source = "measured" if self.measured else "assumed"
+        kind = "question" if self.split == "all" else f"{self.split} question"
         return (
-            f"with {self.questions} {self.split} questions in {self.clusters} groups (by document) you can detect "
+            f"with {counted(self.questions, kind)} in {counted(self.clusters, 'group')} "
+            f"(by document) you can detect "
             f"{100 * self.detectable:.1f} points or more (standard deviation of the difference {self.sd:.2f}, "
             f"{source}); {100 * self.gain:g} points need about {self.needed:,}"
         )
 
 
 def design_effect(sizes: Sequence[int], icc: float) -> float:
-    """How many times clusters widen the variance of a mean: 1 + (m - 1) icc (Kish, 1965), m the mean size met."""
+    """How many times clusters widen the variance of a mean: 1 + (m - 1) icc (Kish, 1965), m the mean size met.
+
+    Args:
+        sizes: Questions in each cluster, one or more.
+        icc: Intraclass correlation, 0 to 1.
+    """
     total = sum(sizes)
     met = sum(size**2 for size in sizes) / total
     return 1 + (met - 1) * icc

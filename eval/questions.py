@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -23,9 +24,13 @@ __all__ = [
     "load_questions",
     "question_files",
     "save_questions",
+    "with_evidence",
 ]
 
 MOST_PROBLEMS = 20
+"""Problems that a message lists before it counts the rest."""
+TABLES = (".csv", ".tsv")
+"""Suffixes of tables, which an import turns into questions."""
 
 
 class EvidenceRow(Model):
@@ -71,6 +76,9 @@ def question_files(path: Path) -> list[Path]:
     """
     path = Path(path)
     if path.is_file():
+        if path.suffix.lower() in TABLES:
+            new = f"ragladder data import csv {shlex.quote(str(path))} FOLDER"
+            raise DataError(f"questions: {path} is a table, and JSONL is read here; convert it first: {new}")
         return [path]
     if not path.is_dir():
         raise DataError(f"questions: no such file or folder: {path}")
@@ -139,14 +147,21 @@ def _parse(line: str, where: str, problems: list[str]) -> QuestionRow | None:
 
 
 def save_questions(path: Path, questions: Sequence[Question]) -> None:
-    """Writes questions in the native format."""
+    """Writes questions in the native format.
+
+    Raises:
+        DataError: The file cannot be written.
+    """
     rows = []
     for q in questions:
         evidence = tuple(EvidenceRow(doc_id=e.doc_id, text=e.text, start=e.start, end=e.end) for e in q.evidence)
         tags = dict(q.tags)
         row = QuestionRow(id=q.id, question=q.text, answer=q.answer, evidence=evidence, tags=tags, split=q.split)
         rows.append(row.model_dump_json(exclude_none=True))
-    Path(path).write_text("\n".join(rows) + "\n", encoding="utf-8")
+    try:
+        Path(path).write_text("\n".join(rows) + "\n", encoding="utf-8")
+    except (PermissionError, FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        raise DataError(f"{path}: cannot be written ({error.strerror})") from None
 
 
 def by_split(questions: Iterable[Question], split: Split) -> tuple[Question, ...]:
@@ -158,6 +173,27 @@ def by_split(questions: Iterable[Question], split: Split) -> tuple[Question, ...
     questions = tuple(questions)
     chosen = tuple(q for q in questions if q.split == split)
     if not chosen:
-        counts = dict(Counter(q.split for q in questions))
-        raise DataError(f"questions: none has split '{split}' (found: {counts}); set \"split\" on each line")
+        counts = Counter(q.split or "without a split" for q in questions)
+        found = ", ".join(f"{count} {name}" for name, count in counts.items())
+        raise DataError(
+            f"questions: none has split '{split}' (found: {found}); set \"split\" on each line, or let "
+            "'ragladder data split' do it"
+        )
     return chosen
+
+
+def with_evidence(questions: Iterable[Question], split: Split) -> tuple[Question, ...]:
+    """The questions of one split that the documents answer, in order.
+
+    Raises:
+        DataError: The split has none, so that neither retrieval nor answers can be scored on it.
+    """
+    chosen = by_split(questions, split)
+    found = tuple(q for q in chosen if q.answerable)
+    if not found:
+        has = "its only question has no" if len(chosen) == 1 else f"none of its {len(chosen)} questions has"
+        raise DataError(
+            f"questions: split '{split}' can score neither retrieval nor answers: {has} evidence; add questions that "
+            "the documents answer, or split again ('ragladder data split' with another --seed)"
+        )
+    return found

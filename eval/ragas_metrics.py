@@ -48,6 +48,7 @@ RAGAS_ANSWER_METRICS = (
 RAGAS_QUOTE_METRICS = ("quoted_spans_alignment",)
 """Needs an answer and retrieved chunks: the share of what the answer quotes that stands there word for word."""
 RAGAS_METRICS = RAGAS_CONTEXT_METRICS + RAGAS_ANSWER_METRICS + RAGAS_QUOTE_METRICS
+"""RAGAS metrics that need neither an LLM nor embeddings, without the prefix `ragas/`."""
 
 _Measure = Callable[["_Case"], Awaitable[float]]
 

@@ -21,11 +21,18 @@ __all__ = ["COVER", "evidence_ranks", "retrieval_metrics", "retrieval_scores"]
 COVER = 0.5
 """Share of an evidence span that one chunk must hold to count as holding it."""
 Interval = tuple[int, int]
+"""Start and end (excluded) in a document, in characters."""
 _AT_K = ("hit", "evidence_recall", "ndcg", "token_recall", "token_precision", "token_iou")
 
 
 def retrieval_metrics(ks: Iterable[int], budgets: Iterable[int], precision_omega: bool) -> list[str]:
-    """Names of the metrics of evidence that `retrieval_scores` gives with these arguments; costs left out."""
+    """Names of the metrics of evidence that `retrieval_scores` gives; those of cost left out.
+
+    Args:
+        ks: Ranks at which is cut.
+        budgets: Characters of context at which is cut.
+        precision_omega: Whether it was given all chunks, and so has that metric.
+    """
     names = [f"{name}@{k}" for k in ks for name in _AT_K]
     names += ["mrr", *(f"evidence_recall@{budget}c" for budget in budgets)]
     return [*names, "precision_omega"] if precision_omega else names
@@ -83,7 +90,12 @@ def retrieval_scores(
 
 
 def evidence_ranks(spans: Sequence[GoldSpan], hits: Sequence[Chunk]) -> list[int | None]:
-    """For each evidence span the rank (from 1) of the first chunk that holds it, None where none does."""
+    """For each evidence span the rank (from 1) of the first chunk that holds it, None where none does.
+
+    Args:
+        spans: Of one question.
+        hits: Its chunks, best first.
+    """
     near = _near(spans, hits)
     return [_first_holder(span, [(n + 1, chunk, chunk.end) for n, chunk in near]) for span in spans]
 

@@ -14,13 +14,17 @@ from typing import Literal
 
 from ..core.errors import ConfigError, DataError
 from ..core.types import SPLITS, Question, Split
+from ..core.words import counted
 from ._near import near_duplicates, normal_form
 
-__all__ = ["SplitBy", "SplitResult", "group_questions", "split_questions"]
+__all__ = ["SplitBy", "SplitResult", "balanced_seed", "group_questions", "split_questions"]
 
 SplitBy = Literal["document", "cluster", "tag"]
+"""What must not stand in two splits, see `split_questions`."""
 NEAR = 90.0
 """Similarity (0 to 100) from which questions or passages belong to one cluster."""
+_SEEDS_TRIED = 100
+_ENOUGH = 0.5  # of its share that each split should hold
 
 
 @dataclass(frozen=True)
@@ -32,12 +36,14 @@ class SplitResult:
         groups: Number of groups in each split.
         largest: Questions in the largest group.
         moved: Questions that had another split before.
+        thin: Splits with less than half of their share of the questions that the documents answer.
     """
 
     questions: tuple[Question, ...]
     groups: Mapping[Split, int]
     largest: int
     moved: int
+    thin: tuple[Split, ...] = ()
 
     @property
     def counts(self) -> dict[Split, int]:
@@ -82,17 +88,51 @@ def split_questions(
     result = tuple(replace(q, split=chosen[group]) for q, group in zip(questions, groups, strict=True))
     moved = sum(old.split not in (None, new.split) for old, new in zip(questions, result, strict=True))
     where = Counter(chosen.values())
+    answerable = Counter[Split | None](question.split for question in result if question.answerable)
     made = SplitResult(
-        result, {split: where[split] for split in SPLITS}, max(Counter(groups).values(), default=0), moved
+        questions=result,
+        groups={split: where[split] for split in SPLITS},
+        largest=max(Counter(groups).values(), default=0),
+        moved=moved,
+        thin=tuple(split for split, met in _met(answerable, shares).items() if met < _ENOUGH),
     )
     bare = [split for split, share in zip(SPLITS, shares, strict=True) if share > 0 and not made.counts[split]]
     if bare and complete:
         raise DataError(
-            f"no question falls into {' and '.join(bare)}: there are {len(chosen)} groups, the largest with "
-            f"{made.largest} of {len(questions)} questions; try another seed, add questions on other documents"
-            + ("" if by == "document" else ", or split by document")
+            f"no question falls into {' and '.join(bare)}: of {counted(len(chosen), 'group')} the largest has "
+            f"{made.largest} of {len(questions)} questions; "
+            + ("try another seed, " if len(chosen) >= len(SPLITS) else "")
+            + "add questions on other documents, "
+            + ("" if by == "document" else "split by document, ")
+            + "or give the splits yourself (key or column 'split')"
         )
     return made
+
+
+def balanced_seed(
+    questions: Sequence[Question], shares: Sequence[float] = (0.5, 0.2, 0.3), by: SplitBy = "document"
+) -> int:
+    """The first seed, from 0, that leaves no split with less than half of its share; else the one that comes nearest.
+
+    With few groups the split of any one seed may leave dev or test next to empty. Only the questions with evidence are
+    counted, as only they measure retrieval. No score is looked at, so this chooses nothing that a gate relies on.
+
+    Args:
+        questions: All of them; the seed holds for these alone, another set may want another.
+        shares: Of train, dev and test.
+        by: See `split_questions`; `document` or `cluster`.
+    """
+    groups = group_questions(questions, by)
+    sizes = Counter(group for group, question in zip(groups, questions, strict=True) if question.answerable)
+    furthest = [-1.0] * _SEEDS_TRIED
+    for seed in range(_SEEDS_TRIED):
+        found = Counter[Split | None]()
+        for group, size in sizes.items():
+            found[_place(f"{seed}:place:{_representative(group, seed)}", shares)] += size
+        furthest[seed] = min(_met(found, shares).values(), default=1.0)
+        if furthest[seed] >= _ENOUGH:
+            return seed
+    return max(range(_SEEDS_TRIED), key=lambda seed: furthest[seed])
 
 
 def group_questions(
@@ -125,6 +165,12 @@ def group_questions(
         components.setdefault(union.root(key), []).append(key)
     names = {root: tuple(sorted(members)) for root, members in components.items()}
     return [names[union.root(members[0])] for members in keys]
+
+
+def _met(counts: Counter[Split | None], shares: Sequence[float]) -> dict[Split, float]:
+    """What each split with a share holds, in shares: 1 is what it should have."""
+    total = sum(counts.values())
+    return {s: counts[s] / (share * total) for s, share in zip(SPLITS, shares, strict=True) if share * total}
 
 
 def _standing(

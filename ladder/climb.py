@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,11 @@ from ..core.errors import DataError, RagladderError
 from ..core.progress import Reporter
 from ..core.types import Split
 from ..eval.diagnosis import count_causes
-from ..eval.questions import by_split, load_questions
+from ..eval.questions import load_questions, with_evidence
 from .config import ExperimentConfig, PipelineConfig, load_experiment
 from .diagnose import diagnose, headroom, outcomes
-from .family import Family, check_gate, compare_trials, metric_of
+from .family import Family, check_gate, compare_trials, metric_of, selection
+from .forgone import forgone
 from .gate import Comparison, Decision, compare_metric, decide, decide_max_t, no_candidate, skip, spend, stop
 from .measures import metric_versions
 from .records import ArmRecord, CostRecord, DataRecord, Diagnosis, LadderRecord, RungRecord
@@ -89,7 +90,7 @@ class Climb:
         """Checks that the data can carry the climb.
 
         Raises:
-            DataError: dev or test has no questions, or train has none although a rung needs them.
+            DataError: dev or test has no question with evidence, or train has none although a rung needs them.
             ConfigError: The gate's settings do not fit the metrics or the sweep.
         """
         self.bench = bench
@@ -98,7 +99,7 @@ class Climb:
         needs_train = self.config.rungs.embedding or self.config.rungs.llm
         needed: tuple[Split, ...] = ("dev", "test", "train") if needs_train else ("dev", "test")
         for split in needed:
-            by_split(bench.questions, split)
+            with_evidence(bench.questions, split)
         self.groups = clusters(bench.questions)
         self.planned = [name for name, _ in RUNGS if getattr(self.config.rungs, name) is not None]
         self.started = time.monotonic()
@@ -127,6 +128,7 @@ class Climb:
             rungs.append(record)
             arms += [tried] if tried else []
             note(f"{name}: {record.decision.verdict}: {record.decision.reasons[0]}")
+        rungs = [self._weighed(rung, arm) for rung in rungs]
         record = self._record(run, data, arms[0], arm, diagnosis, rungs)
         run.finish(
             self.bench, record, [(a.name, e) for a in arms for e in (a.dev, a.test) if e is not None], arm.pipeline
@@ -178,9 +180,18 @@ class Climb:
                 shown = self._arm_record(lost) if lost else None
                 return _record_of(name, proposal, decision, incumbent, shown, {}, meter), incumbent, lost
             tried = self._arm(name, proposal.candidate, test=True)
+        if proposal.after is not None and tried.test is not None and incumbent.test is not None:
+            proposal = replace(proposal, details=proposal.details | proposal.after(incumbent.test, tried.test))
         dev, decision = self._judge(proposal.metric, tried, incumbent, family, alpha)
         record = _record_of(name, proposal, decision, incumbent, self._arm_record(tried), dev, meter)
         return record, tried if decision.verdict == "adopt" else incumbent, tried
+
+    def _weighed(self, rung: RungRecord, final: _Arm) -> RungRecord:
+        """A rung that was not tried, with what it would cost and could win from where the climb ended."""
+        if rung.decision.verdict not in ("skip", "stop"):
+            return rung
+        context = RungContext(self.bench, final.pipeline, self._deadline(), self.bench.reporter.line)
+        return rung.model_copy(update={"forgone": forgone(context, rung.name, final.dev)})
 
     def _alpha(self, before: list[RungRecord]) -> float:
         """What the next look at test may spend."""
@@ -191,7 +202,7 @@ class Climb:
         self, name: str, context: RungContext, proposal: Proposal, incumbent: _Arm, alpha: float
     ) -> Family | None:
         """All trials of a sweep on dev and test, where `gate.selection` asks for them."""
-        if name != "retrieval" or self.config.gate.selection != "max-t":
+        if name != "retrieval" or selection(self.config) != "max-t":
             return None
         arms = (incumbent.dev, incumbent.test)
         return compare_trials(context, metric_of(self.config), proposal.trials, arms, self.groups, alpha)

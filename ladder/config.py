@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from ..core.components import Model, Resources
 from ..core.config import apply_overrides, load_config, read_yaml, validate
 from ..core.errors import ConfigError
+from ..core.shared import check_store_url
 from ..embeddings.adapter import QueryAdapterSettings
 from ..embeddings.encode import EmbedSection, SentenceTransformerSettings
 from ..embeddings.train import EmbedTrainSettings
@@ -189,6 +190,12 @@ class EmbeddingRungSettings(Model):
     fusion_weights: tuple[float, ...] = (0.3, 0.4, 0.5, 0.6, 0.7)
     """Weights of dense that are tried on dev with the trained model where fusion is weighted; one search serves all."""
 
+    @model_validator(mode="after")
+    def _trains_something(self) -> EmbeddingRungSettings:
+        if self.adapter is None and self.train is None:
+            raise ValueError("adapter and train are both null, so there is nothing to train; leave the rung out")
+        return self
+
 
 class RungsSettings(Model):
     """The rungs to climb; one left out is skipped."""
@@ -210,8 +217,16 @@ class RuntimeSettings(Model):
     """Processes for parsing."""
     cache_dir: str = ".ragladder"
     """Stages, caches and runs, below the working directory."""
+    store_url: str | None = None
+    """Shares finished stages between machines without a common disk, at a URL that fsspec knows: `s3://bucket/prefix`,
+    `gs://…`, `file:///mnt/share/stages`. What is there is fetched instead of computed, what is finished is uploaded:
+    costs the transfer. Credentials come from where the protocol's package (s3fs, gcsfs …) looks, never from here."""
     max_minutes: float | None = Field(default=None, gt=0)
     """Budget of a climb: no new rung or trial starts after it."""
+    probe: Literal["auto", "always", "never"] = "auto"
+    """Whether a climb measures what a configured rung that it did not try would take, by a few training steps on a
+    model that is thrown away (once; the store keeps it). auto: on a GPU, and on a CPU for models below 1 GiB, where it
+    takes seconds; always costs loading the model and four steps, in the memory of a training."""
     executor: Literal["serial", "processes", "ray"] = "serial"
     """Where the trials of `ragladder sweep` run: this process, `workers` processes here, or a Ray cluster."""
     track: tuple[Literal["mlflow", "wandb"], ...] = ()
@@ -220,7 +235,18 @@ class RuntimeSettings(Model):
     track_project: str = Field(default="ragladder", min_length=1)
     """MLflow's experiment, W&B's project."""
     ray_address: str | None = None
-    """Of the cluster, `auto` or `ray://host:10001`; null starts one on this machine. Nodes must see data and cache."""
+    """Of the cluster, `auto` or `ray://host:10001`; null starts one on this machine. Nodes must see the data at the
+    same paths, and the cache too unless `store_url` is set."""
+
+    @model_validator(mode="after")
+    def _store_is_url(self) -> RuntimeSettings:
+        # checked on the whole section, so that a message never repeats a URL with a password in it
+        if self.store_url is not None:
+            try:
+                check_store_url(self.store_url)
+            except ValueError as error:
+                raise ValueError(f"store_url: {error}") from None
+        return self
 
 
 class ExperimentConfig(Model):

@@ -22,7 +22,7 @@ from .records import Ceiling, Diagnosis, EstimateRecord, FaultRecord
 from .scoring import clusters, estimates
 from .workbench import Evaluation, Retrieved, Workbench
 
-__all__ = ["diagnose", "gold_contexts", "headroom", "outcomes"]
+__all__ = ["diagnose", "gold_contexts", "headroom", "outcomes", "within_reach"]
 
 Values = Mapping[str, float | None]
 
@@ -110,9 +110,35 @@ def _reach(
     return _estimate(bench, evaluation.questions, reached)
 
 
+def within_reach(bench: Workbench, evaluation: Evaluation, rung: str) -> tuple[int, EstimateRecord]:
+    """What a rung could win at most from a pipeline: its lost questions, and what they are worth.
+
+    Retrieval and embeddings: the questions that their parts lose are asked again with the evidence first. LLM: the
+    questions that it loses count as answered in full.
+
+    Args:
+        bench: Asks; what was asked before is not asked again.
+        evaluation: Of the pipeline, on dev.
+        rung: `retrieval`, `embedding` or `llm`.
+
+    Returns:
+        How many questions the parts lose that the rung mends, and the gain of the answer metric with its 95% interval.
+    """
+    found, metric = outcomes(bench, evaluation), bench.config.score.answer_metric
+    lost = {outcome.question_id for outcome in found if fault_of(outcome.cause) in MENDED_BY[rung]}
+    best = dict.fromkeys(lost, 1.0) if rung == "llm" else _with_gold(bench, evaluation, lost, only_gold=False)
+    now = _values(evaluation.scores, metric)
+    gains = {}
+    for question, value in now.items():
+        reached = best.get(question) if question in lost else value
+        gains[question] = None if value is None else max(0.0, (value if reached is None else reached) - value)
+    return len(lost), _estimate(bench, evaluation.questions, gains)
+
+
 def _in_words(found: Sequence[Outcome], rung: str, reach: EstimateRecord, metric: str) -> str:
     counts = count_faults(found)
     parts = ", ".join(f"{counts[fault]} {_PARTS[fault]}" for fault in MENDED_BY[rung])
+    parts = parts if len(MENDED_BY[rung]) > 1 else _PARTS[MENDED_BY[rung][0]]
     lost = sum(counts[fault] for fault in MENDED_BY[rung])
     whole = f"{lost} of {len(found)} dev questions" + (f": {parts}" if len(MENDED_BY[rung]) > 1 else f" {parts}")
     if reach.mean is None:

@@ -18,11 +18,17 @@ _OPTIONAL = (
     (
         "faiss-gpu",
         "gpu",
-        "the FAISS indexes from the GPU wheel, instead of faiss-cpu (searching on the GPU itself is not built yet)",
+        "the FAISS indexes with a copy on the GPU, instead of faiss-cpu",
     ),
-    ("bitsandbytes", "gpu", "nothing yet (4-bit training of the LLM on a GPU is planned)"),
-    ("fastapi", "serve", "nothing yet (serving a pipeline over HTTP is planned)"),
-    ("ray", "ray", "nothing yet (sweeps over several machines are planned)"),
+    ("bitsandbytes", "gpu", "LoRA on 4-bit weights, on a GPU (rungs.llm.train.quantize: 4bit)"),
+    ("ray", "ray", "sweeps over several machines (runtime.executor: ray)"),
+    ("optuna", "sweep", "the searches tpe and nsga2, and the importance of knobs"),
+    ("qdrant-edge-py", "qdrant-edge", "Qdrant's engine in process (index: {kind: qdrant_edge})"),
+    ("onnxruntime", "onnx", "encoding by ONNX Runtime (embed.backend: onnx)"),
+    ("openvino", "openvino", "encoding by OpenVINO (embed.backend: openvino)"),
+    ("nncf", "openvino-int8", "encoding by OpenVINO in int8 (embed.dtype: int8)"),
+    ("plotly", "notebook", "charts in notebooks (load_run(...).plot_ladder())"),
+    ("mlflow-skinny", "track", "logging of runs to MLflow (runtime.track: [mlflow])"),
     ("docling", "parse", "the docling parser for hard PDFs"),
 )
 _REQUIRED = (

@@ -16,7 +16,8 @@ from ..core.progress import Reporter
 from ..embeddings.pairs import PairSet
 from ..eval.statistics import mean_interval
 from .config import EmbeddingRungSettings
-from .rungs.embedding import EmbeddingData, embedding_stage
+from .rungs.embedding_data import EmbeddingData
+from .rungs.embedding_stages import embedding_stage
 from .workbench import Workbench
 
 __all__ = ["CurvePoint", "LearningCurve", "gain_per_doubling", "learning_curve"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from pathlib import Path
 from typing import Any
 
 from ..core.cache import digest, write_atomic
@@ -14,7 +13,8 @@ from ..core.progress import Reporter
 from ..embeddings.mine import HardNegativeSettings
 from ..embeddings.train_settings import EmbedTrainSettings
 from .config import EmbeddingRungSettings
-from .rungs.embedding import EmbeddingData, embedding_stage
+from .rungs.embedding_data import EmbeddingData
+from .rungs.embedding_stages import embedding_stage, training_checkpoints
 from .workbench import Workbench
 
 __all__ = ["SearchResult", "SearchTrial", "search_settings"]
@@ -221,5 +221,4 @@ def _run(
 
 
 def _forget_checkpoints(bench: Workbench, params: Any) -> None:
-    folder: Path = bench.resources.cache_dir / "training" / f"embedding-{digest(dict(params))[:20]}"
-    shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(training_checkpoints(bench, params), ignore_errors=True)

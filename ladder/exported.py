@@ -259,4 +259,8 @@ def _with_models(settings: PipelineConfig, resources: Resources, out: Path) -> P
                 source, out / "models" / name, ignore=shutil.ignore_patterns("__pycache__", "*.py", "checkpoint*")
             )
             section[key] = f"models/{name}"
+    if data["embed"].get("calibration") is not None:
+        (out / "models").mkdir(exist_ok=True)
+        shutil.copyfile(resources.path(data["embed"]["calibration"]), out / "models" / "calibration.txt")
+        data["embed"]["calibration"] = "models/calibration.txt"
     return PipelineConfig.model_validate(data)

@@ -7,22 +7,27 @@ otherwise, and is refused.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from ..core.errors import ConfigError
 from ..core.types import Score, Split
 from .comparison import Comparison, compare_family, compare_metric
-from .config import ExperimentConfig, PipelineConfig, with_changes
+from .config import ExperimentConfig, PipelineConfig, RetrievalRungSettings, with_changes
 from .gate import best_of_family
 from .measures import lower_is_better
 from .rungs import Proposal, RungContext, Trial
 from .rungs.retrieval import changes_answers_only
 from .workbench import Evaluation, Workbench
 
-__all__ = ["BOTH", "Family", "check_gate", "compare_trials", "metric_of"]
+__all__ = ["BOTH", "FEW", "Family", "check_gate", "compare_trials", "metric_of", "selection"]
 
 BOTH = "dev+test"
+FEW = 10
+"""Points up to which `gate.selection: auto` takes max-t: beyond, a choice on dev finds as much and scores less on test
+(docs/gate-simulated.md)."""
 
 
 @dataclass(frozen=True)
@@ -75,19 +80,40 @@ def check_gate(config: ExperimentConfig) -> None:
     rung = config.rungs.retrieval
     if config.gate.selection != "max-t" or rung is None:
         return
-    search = getattr(rung.search, "kind", rung.search)
-    if search not in ("grid", "random"):
+    if _follows_scores(rung):
         raise ConfigError(
             "gate.selection 'max-t' needs a search whose points do not depend on scores, and rungs.retrieval.search "
-            f"is '{search}': set it to grid or random, or gate.selection to split"
+            f"is '{rung.search}': set it to grid or random, or gate.selection to split"
         )
-    kinds = {changes_answers_only(axis) for axis in rung.space}
-    if len(kinds) > 1:
+    if _two_metrics(rung):
         answers = ", ".join(axis for axis in rung.space if changes_answers_only(axis))
         raise ConfigError(
             f"gate.selection 'max-t' compares all configurations by one metric, but {answers} change answers only and "
             "the other axes of rungs.retrieval.space what is retrieved: sweep one kind, or set gate.selection to split"
         )
+
+
+def selection(config: ExperimentConfig) -> Literal["split", "max-t"]:
+    """How the retrieval rung's best configuration is found: `gate.selection`, with auto decided before any score."""
+    rung = config.rungs.retrieval
+    if config.gate.selection != "auto":
+        return config.gate.selection
+    if rung is None or not rung.space or _follows_scores(rung) or _two_metrics(rung):
+        return "split"
+    points = math.prod(len(values) for values in rung.space.values())
+    return "max-t" if min(points, rung.trials or points) <= FEW else "split"
+
+
+def _auto(config: ExperimentConfig) -> bool:
+    return config.gate.selection == "auto"
+
+
+def _follows_scores(rung: RetrievalRungSettings) -> bool:
+    return rung.search not in ("grid", "random")
+
+
+def _two_metrics(rung: RetrievalRungSettings) -> bool:
+    return len({changes_answers_only(axis) for axis in rung.space}) > 1
 
 
 def compare_trials(
@@ -124,7 +150,8 @@ def compare_trials(
                 found[pipeline.model_dump_json()] = pipeline
     if not found:
         return None
-    context.note(f"  max-T: scoring {len(found)} configurations on test too")
+    why = " (gate.selection: auto; set split if dev was looked at before)" if _auto(bench.config) else ""
+    context.note(f"  max-T: scoring {len(found)} configurations on test too{why}")
     scores = []
     for pipeline in found.values():
         context.check_budget()

@@ -7,13 +7,16 @@ settings is one stage, whether a climb or a command asked for it first. Nothing 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ..core.components import Model
+from ..core.distributed import world_size
 from ..core.errors import ConfigError
 from ..core.progress import Reporter
 from ..embeddings._library import load_cross_encoder
+from ..embeddings.adapter import AdapterResult
 from ..embeddings.encode import SentenceTransformerSettings
 from ..embeddings.mine import HardNegativeSettings, MinedPairs, mine_negatives
 from ..embeddings.pairs import Pair
@@ -22,14 +25,8 @@ from ._finetuning import check_new, delivered, finetuning_bench, spread, trained
 from .config import EmbeddingRungSettings
 from .embedding_curve import LearningCurve, learning_curve
 from .embedding_search import SearchResult, search_settings
-from .rungs.embedding import (
-    EmbeddingData,
-    check_trainable,
-    embedding_data,
-    embedding_stage,
-    mining_candidates,
-    trained_adapter,
-)
+from .rungs.embedding_data import EmbeddingData, check_trainable, embedding_data, mining_candidates
+from .rungs.embedding_stages import embedding_stage, trained_adapter
 from .workbench import Workbench
 
 __all__ = [
@@ -161,52 +158,79 @@ def embed_train(path: Path, overrides: Sequence[str], out: Path | None, reporter
     """
     check_new(out)
     bench, settings = _bench(path, overrides, reporter)
-    pipeline = bench.config.pipeline
     _check_dense(bench)
     if settings.train is not None:
-        check_trainable(pipeline)
-    data = embedding_data(bench, pipeline, settings)
+        check_trainable(bench.config.pipeline)
+    data = embedding_data(bench, bench.config.pipeline, settings)
     reporter.line(data.pairs.summary())
-    folder = adapter = None
-    if settings.adapter is not None or settings.train is None:
-        folder, adapter = trained_adapter(bench, pipeline, settings, data)
-    gained = adapter if adapter is not None and adapter.improved else None
-    common: dict[str, Any] = {
-        "metric": settings.metric,
-        "query_adapter": str(folder) if gained else None,
-        "adapter_score": adapter.best_score if adapter else None,
-        "pair_counts": dict(data.pairs.counts),
-    }
-    use_adapter = (f"pipeline.query_adapter={folder}",)
-    if settings.train is None:
-        if adapter is None or folder is None:
-            raise ConfigError("rungs.embedding: both adapter and train are null, so there is nothing to train")
-        place = delivered(folder, out)
-        return EmbedTraining(
-            **{**common, "query_adapter": str(place) if gained else None},
-            model=None,
-            before=adapter.base_score,
-            after=adapter.best_score,
-            improved=adapter.improved,
-            overrides=(f"pipeline.query_adapter={place}",) if gained else (),
-            reused=False,
-            training=adapter.model_dump(mode="json"),
-        )
-    stage = embedding_stage(bench, pipeline, settings, data)
+    adapter = _Adapter.trained(bench, settings, data) if settings.adapter is not None else None
+    if settings.train is None and adapter is not None:
+        return _adapter_training(adapter, settings, data, out)
+    return _model_training(bench, settings, data, adapter, out)
+
+
+@dataclass(frozen=True, slots=True)
+class _Adapter:
+    """A trained query adapter and where it lies."""
+
+    folder: Path
+    result: AdapterResult
+
+    @classmethod
+    def trained(cls, bench: Workbench, settings: EmbeddingRungSettings, data: EmbeddingData) -> _Adapter:
+        return cls(*trained_adapter(bench, bench.config.pipeline, settings, data))
+
+    @property
+    def override(self) -> str:
+        return f"pipeline.query_adapter={self.folder}"
+
+
+def _adapter_training(
+    adapter: _Adapter, settings: EmbeddingRungSettings, data: EmbeddingData, out: Path | None
+) -> EmbedTraining:
+    """The adapter is all that was trained."""
+    result = adapter.result
+    placed = replace(adapter, folder=delivered(adapter.folder, out))
+    return EmbedTraining(
+        model=None,
+        query_adapter=str(placed.folder) if result.improved else None,
+        adapter_score=result.best_score,
+        metric=settings.metric,
+        before=result.base_score,
+        after=result.best_score,
+        improved=result.improved,
+        overrides=(placed.override,) if result.improved else (),
+        reused=False,
+        pair_counts=dict(data.pairs.counts),
+        training=result.model_dump(mode="json"),
+    )
+
+
+def _model_training(
+    bench: Workbench, settings: EmbeddingRungSettings, data: EmbeddingData, adapter: _Adapter | None, out: Path | None
+) -> EmbedTraining:
+    """Trains the model; suggests it or the adapter, whichever is better on dev."""
+    stage = embedding_stage(bench, bench.config.pipeline, settings, data)
     if not bench.store.has(stage):
-        _say_estimate(bench, settings, data, reporter)
+        _say_estimate(bench, settings, data)
     result, reused = trained(bench, stage)
     model = str(delivered(bench.store.folder(stage) / "model", out))
-    best_is_adapter = gained is not None and gained.best_score >= result["best_score"]
-    use_model = () if result["alpha"] == 0 else _model_overrides(bench, model)
+    gained = adapter if adapter is not None and adapter.result.improved else None
+    overrides = () if result["alpha"] == 0 else _model_overrides(bench, model)
+    # Of equals the adapter: it needs no new index.
+    if gained is not None and gained.result.best_score >= result["best_score"]:
+        overrides = (gained.override,)
     return EmbedTraining(
-        **common,
         model=model,
+        query_adapter=str(gained.folder) if gained else None,
+        adapter_score=adapter.result.best_score if adapter else None,
+        metric=settings.metric,
         before=result["base_score"],
         after=result["best_score"],
         improved=result["alpha"] > 0,
-        overrides=use_adapter if best_is_adapter else use_model,
+        overrides=overrides,
         reused=reused,
+        pair_counts=dict(data.pairs.counts),
         training={name: value for name, value in result.items() if name != "folder"},
     )
 
@@ -283,14 +307,15 @@ def _estimate(bench: Workbench, settings: EmbeddingRungSettings, data: Embedding
     return estimate_embedding(embedder.source, data.pairs.pairs, train, bench.resources, price, prefixes)
 
 
-def _say_estimate(bench: Workbench, settings: EmbeddingRungSettings, data: EmbeddingData, reporter: Reporter) -> None:
+def _say_estimate(bench: Workbench, settings: EmbeddingRungSettings, data: EmbeddingData) -> None:
     if len(data.pairs) < 2:
         return  # the training says what is wrong
     found = _estimate(bench, settings, data, 0.0)
     memory = "" if found.peak_memory_mb is None else f", {found.peak_memory_mb:,.0f} MB at the peak"
-    reporter.line(
-        f"estimate: {found.steps} steps of {found.batch_size} pairs, about {found.seconds / 60:.1f} minutes{memory}; "
-        "dev evaluations and mining on top"
+    shared = "" if world_size() == 1 else f" on one of the {world_size()} devices, which share the steps out"
+    bench.reporter.line(
+        f"estimate: {found.steps} steps of {found.batch_size} pairs, about {found.seconds / 60:.1f} minutes{memory}"
+        f"{shared}; dev evaluations and mining on top"
     )
 
 

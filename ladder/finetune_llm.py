@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..core.components import Model
-from ..core.errors import ConfigError
 from ..core.progress import Reporter
 from ..llm_ft.checks import DataReport
 from ..llm_ft.curve import CurveSettings
@@ -19,7 +18,9 @@ from ..llm_ft.estimate import CostEstimate, EstimateSettings, estimate_training
 from ..llm_ft.examples import Example
 from ..llm_ft.export import AdapterExport, ExportFormat, export_adapter
 from ._finetuning import check_new, delivered, finetuning_bench, spread
+from .compare_llm import adapter_of
 from .config import ExperimentConfig, LLMRungSettings, PipelineConfig
+from .llm_work import count_work
 from .records import EstimateRecord
 from .rungs.base import RungContext
 from .rungs.llm_data import LoraData, base_folder, edge_cases, lora_data, trained_prompt
@@ -73,6 +74,8 @@ class LLMData(Model):
     """What the teacher did, in a line; None without one."""
     estimate: CostEstimate | None
     """Cost of the training, from a few measured steps; None where it was not asked for, or there are errors."""
+    work: tuple[str, ...]
+    """What the whole rung takes at most, prompts, search and learning curve included, in lines."""
     samples: tuple[SampleRow, ...]
     """As many as asked for, evenly spread over all."""
 
@@ -194,6 +197,7 @@ def llm_data(
         edge_cases=len(data.edge),
         teacher=data.curated.summary() if data.curated is not None else None,
         estimate=cost,
+        work=tuple(count_work(bench.config.pipeline, settings, bench.questions).lines()),
         samples=tuple(_sample_row(example) for example in spread(train.examples, show)),
     )
 
@@ -280,17 +284,8 @@ def llm_export(
         StageError: llama.cpp's converter failed.
     """
     bench = finetuning_bench(path, overrides, "llm", Reporter(quiet=True))
-    pipeline = bench.config.pipeline
-    own = getattr(getattr(pipeline.generate, "llm", None), "adapter", None)
-    if adapter is None and own is None:
-        raise ConfigError(
-            "llm export: the config has no pipeline.generate.llm.adapter: name one with --adapter (`ragladder llm "
-            "train --out` writes it), or give the best.yaml of a run that adopted one"
-        )
-    folder = adapter if adapter is not None else bench.resources.path(str(own))
-    if own is not None:
-        plain = pipeline.generate.model_copy(update={"llm": pipeline.generate.llm.model_copy(update={"adapter": None})})
-        pipeline = pipeline.model_copy(update={"generate": plain})
+    own, pipeline = adapter_of(bench.config.pipeline, adapter, "llm export")
+    folder = bench.resources.path(own)
     return export_adapter(base_folder(bench, pipeline), folder, out, formats, base_name, name)
 
 

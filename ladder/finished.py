@@ -182,7 +182,9 @@ class FinishedRun:
         yield Text.from_ansi(captured.get())
 
     def _repr_html_(self) -> str:
-        head = f"<p><b>{html.escape(self.ladder.summary)}</b></p>"
+        from .report.words import headline
+
+        head = f"<p><b>{html.escape(headline(self.ladder))}</b></p>"
         return head + self.summary().to_html(index=False, float_format=lambda value: f"{value:.3f}", na_rep="–")
 
     def __repr__(self) -> str:

@@ -40,11 +40,12 @@ class GateSettings(Model):
 
     alpha: float = Field(default=0.05, gt=0, lt=0.5)
     """Probability of one or more false adoptions on the whole ladder; divided over its rungs."""
-    selection: Literal["split", "max-t"] = "split"
+    selection: Literal["auto", "split", "max-t"] = "auto"
     """How the best of a sweep is found. split: chosen on dev, tested on test alone. max-t: every configuration is
-    tested on dev and test together, adjusted for their number; for few questions or few configurations (docs/gate.md
-    has the figures). It needs a search whose points do not depend on scores (grid, random), scores every configuration
-    on test as well, and is honest only where dev was not looked at before. Rungs that train always use the split."""
+    tested on dev and test together, adjusted for their number; it needs a search whose points do not depend on scores
+    (grid, random), scores every configuration on test as well, and is honest only where dev was not looked at before.
+    auto: max-t where such a search has ten points or fewer, else split (docs/gate.md has the figures); say split where
+    dev has been looked at. Rungs that train always use the split."""
     min_gain: float = Field(default=0.0, ge=0)
     """The lower bound of the gain must exceed this."""
     worthwhile: float = Field(default=0.02, gt=0)

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections import Counter
 
 from ..core.chat import LocalChatSettings
+from ..core.errors import UnreachableError
+from ..core.shared import SharedStages
 from ..embeddings.encode import EndpointEmbedder
 from ..rag.context import LLMContextSettings
 from ..rag.generate import LLMGeneratorSettings
+from ..rag.index import QdrantIndexSettings
 from .config import RetrievalRungSettings
+from .llm_work import count_work
 from .rungs.retrieval import changes_answers_only
 from .search import calls_a_question
 from .workbench import Workbench
@@ -34,6 +38,9 @@ def describe(bench: Workbench) -> list[str]:
         f"answers by: {_generator(bench)}",
         f"device: {bench.resources.device}",
     ]
+    lines += _endpoints(bench)
+    if isinstance(config.pipeline.index, QdrantIndexSettings) and config.pipeline.index.remote:
+        lines.append(f"index: {_server(config.pipeline.index, bench)}")
     rungs = config.rungs
     if rungs.retrieval:
         trials = count_trials(rungs.retrieval)
@@ -52,10 +59,14 @@ def describe(bench: Workbench) -> list[str]:
         lora, data = rungs.llm.train, rungs.llm.data
         examples = counts.get("train", 0) * data.copies
         lines.append(f"LLM rung: LoRA of rank {lora.rank}, up to {lora.epochs} epochs over about {examples} examples")
+        lines += [f"  {line}" for line in count_work(config.pipeline, rungs.llm, bench.questions).lines()]
+        lines += _other_llms(bench)
     lines.append(f"LLM calls behind an endpoint: {_calls(bench)}")
     done = bench.resources.cache_dir / "stages"
     kept = sum(1 for p in done.iterdir() if not p.name.startswith(".")) if done.is_dir() else 0
     lines.append(f"store: {done.parent} ({kept} finished stages; what is there is not computed again)")
+    if config.runtime.store_url is not None:
+        lines.append(f"shared store: {_shared(config.runtime.store_url)}")
     return lines
 
 
@@ -106,6 +117,47 @@ def _embedder(bench: Workbench) -> str:
     return f"{embedder.source} ({probe.detail})" if probe.ok else f"NOT REACHABLE: {probe.detail}"
 
 
+def _endpoints(bench: Workbench) -> list[str]:
+    """Whether what else is asked for each chunk, question or answer can be used."""
+    pipeline, judge = bench.config.pipeline, bench.config.score.judge
+    named = {"reranker": pipeline.rerank, "query transform": pipeline.transform, "judge": judge and judge.llm}
+    if isinstance(pipeline.context, LLMContextSettings):
+        named["context"] = pipeline.context.llm
+    lines = []
+    for name, section in named.items():
+        part = None if section is None else bench.component(section)
+        probe = getattr(getattr(part, "chat", part), "probe", None)  # an LLM's, where it asks one
+        if probe is not None:
+            found = probe()
+            lines.append(f"{name}: {found.detail}" if found.ok else f"{name}: NOT REACHABLE: {found.detail}")
+    return lines
+
+
+def _server(settings: QdrantIndexSettings, bench: Workbench) -> str:
+    probe = settings.build(bench.resources).probe()
+    return f"Qdrant at {settings.location} (answers)" if probe.ok else f"NOT REACHABLE: {probe.detail}"
+
+
+def _shared(url: str) -> str:
+    try:
+        SharedStages(url).probe()
+    except UnreachableError as error:
+        return f"NOT REACHABLE: {str(error).partition('. ')[0]}"
+    return f"{url} (answers; stages are fetched from there and uploaded)"
+
+
+def _other_llms(bench: Workbench) -> list[str]:
+    """Whether the LLMs that the LLM rung asks besides its own can be used."""
+    rung = bench.config.rungs.llm
+    named = {} if rung is None else {"reference": rung.reference, "teacher": rung.teacher and rung.teacher.llm}
+    lines = []
+    for name, llm in named.items():
+        if llm is not None:
+            probe = bench.component(llm).probe()
+            lines.append(f"{name} LLM: {probe.detail}" if probe.ok else f"{name} LLM: NOT REACHABLE: {probe.detail}")
+    return lines
+
+
 def _calls(bench: Workbench) -> str:
     generator = bench.config.pipeline.generate
     remote = isinstance(generator, LLMGeneratorSettings) and not isinstance(generator.llm, LocalChatSettings)
@@ -113,7 +165,9 @@ def _calls(bench: Workbench) -> str:
     searching = calls_a_question(bench.config.pipeline)
     context = bench.config.pipeline.context
     writing = isinstance(context, LLMContextSettings) and not isinstance(context.llm, LocalChatSettings)
-    if not remote and not judge and not searching and not writing:
+    rung = bench.config.rungs.llm
+    others = {} if rung is None else count_work(bench.config.pipeline, rung, bench.questions).remote
+    if not remote and not judge and not searching and not writing and not others:
         return "0"
     rungs = sum(getattr(bench.config.rungs, name) is not None for name in ("retrieval", "embedding", "llm"))
     asked = sum(q.split in ("dev", "test") for q in bench.questions)
@@ -126,6 +180,7 @@ def _calls(bench: Workbench) -> str:
         parts.append("one for each chunk (context llm), once")
     if searching:
         parts.append(f"about {asked * searching} for query transform and reranking ({searching} a question)")
+    parts += [f"at most {count} of the LLM rung's {name}" for name, count in others.items()]
     if judge:
         parts.append(f"judging of about {asked * (rungs + 1)} answers")
     return ", ".join(parts)

@@ -30,6 +30,7 @@ __all__ = [
     "Diagnosis",
     "EstimateRecord",
     "FaultRecord",
+    "ForgoneRecord",
     "LadderRecord",
     "RungRecord",
 ]
@@ -123,6 +124,25 @@ class Diagnosis(Model):
     """Rung: what it could win at most, in words."""
 
 
+class ForgoneRecord(Model):
+    """What a rung that was not tried would cost, and could win at most, from the pipeline that the climb ended with."""
+
+    questions: int
+    """Dev questions lost by the parts that the rung mends."""
+    of: int
+    """All dev questions."""
+    gain: EstimateRecord | None
+    """The answer metric on dev that those questions are worth; None where it was not measured."""
+    gain_note: str
+    """What the gain supposes, or why it was not measured."""
+    seconds: float | None
+    """Of the training, scaled up from a few steps that were really made; None where it was not measured."""
+    cost_note: str
+    """How the time was measured and what it leaves out, or why it was not measured."""
+    device: str
+    """`cpu`, `cuda` or `mps`: where the steps were made."""
+
+
 class RungRecord(Model):
     """One rung of the ladder."""
 
@@ -142,6 +162,8 @@ class RungRecord(Model):
     """Of the whole rung."""
     details: dict[str, Any]
     """What the rung found out: trials, training curve, data checks, warnings."""
+    forgone: ForgoneRecord | None = None
+    """Where the rung was not tried (`skip`, `stop`): what it would have cost, and won at most."""
 
 
 class DataRecord(Model):

@@ -144,7 +144,8 @@ def _judged(bench: Workbench, evaluation: Evaluation, settings: JudgeSettings) -
             settings,
             bench.resources,
             embedder,
-            answered=bench.judge_answered,
+            bench.component(settings.llm),  # one for the whole run, as are its budget and its account
+            bench.judge_answered,
         )
         bench.judge_answered = True
         scores, verdicts = list(found[0]), list(found[1])

@@ -21,6 +21,7 @@ from ..core.errors import StageError
 from ..core.store import Stage
 from ..core.types import Answer, Chunk, Hit, Question, Score
 from ..embeddings.adapter import AdaptedEmbedder, adapter_fingerprint, load_query_adapter
+from ..rag.index import QdrantIndexSettings
 from ..rag.rerank import EndpointRerankerSettings, Failure, ListwiseSettings, Reranked, rerank_with
 from ..rag.retrieve import (
     Candidates,
@@ -220,6 +221,9 @@ def _candidates(
 
 
 def _dense_stage(bench: Workbench, pipeline: PipelineConfig, asked: list[Expansion], corpus: Corpus) -> Stage[Channel]:
+    if isinstance(pipeline.index, QdrantIndexSettings):
+        pipeline.index.check_size(len(corpus.chunks))  # before they are encoded
+
     def build(out: Path, vectors: np.ndarray, *_: Any) -> None:
         allowed = corpus.allowed(pipeline.retrieve.filter)
         embedder = query_embedder(bench, pipeline)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,11 +11,12 @@ from pathlib import Path
 from ..core.components import Resources
 from ..core.errors import DataError
 from ..core.types import Question
+from ..core.words import counted
 from ..eval.gold import locate
 from ..eval.load import load_dataset
 from ..eval.power import power_rows
 from ..eval.questions import save_questions
-from ..eval.splits import split_questions
+from ..eval.splits import balanced_seed, split_questions
 from ..rag.parse import ParsedCorpus, ParseSettings, parse_corpus
 
 __all__ = ["start_project"]
@@ -101,7 +103,7 @@ def start_project(folder: Path, documents: Path, questions: Path) -> list[str]:
     found = imported.questions
     parted = any(question.split for question in found)
     if not parted:
-        found = split_questions(found).questions
+        found = split_questions(found, seed=balanced_seed(found)).questions
     lines = _lines(documents, corpus, found, imported.notes, parted)
     train = sum(1 for question in found if question.split == "train" and question.answerable)
     try:
@@ -116,7 +118,7 @@ def start_project(folder: Path, documents: Path, questions: Path) -> list[str]:
 def _config(folder: Path, documents: Path, train: int) -> str:
     trains = train >= LEAST_TO_TRAIN
     return _CONFIG.format(
-        file=folder / "ladder.yaml",
+        file=shlex.quote(str(folder / "ladder.yaml")),
         name=folder.resolve().name,
         documents=os.path.relpath(documents.resolve(), folder.resolve()),
         embedding=_EMBEDDING if trains else _NO_EMBEDDING.format(train=train, least=LEAST_TO_TRAIN),
@@ -127,24 +129,25 @@ def _config(folder: Path, documents: Path, train: int) -> str:
 def _lines(
     documents: Path, corpus: ParsedCorpus, found: Sequence[Question], notes: Sequence[str], parted: bool
 ) -> list[str]:
-    failed = f"; {len(corpus.failures)} files could not be" if corpus.failures else ""
-    lines = [f"{documents}: {len(corpus.documents)} documents read{failed}"]
+    failed = f"; {counted(len(corpus.failures), 'file')} could not be" if corpus.failures else ""
+    lines = [f"{documents}: {counted(len(corpus.documents), 'document')} read{failed}"]
     lines += [f"  {failure.doc_id}: {failure.reason}" for failure in corpus.failures[:_SHOWN]]
+    if len(corpus.failures) > _SHOWN:
+        lines.append(f"  and {counted(len(corpus.failures) - _SHOWN, 'more file', 'more')}; a climb lists them all")
     counts = {split: sum(q.split == split for q in found) for split in ("train", "dev", "test")}
     how = "as their file says" if parted else "by document"
-    lines.append(
-        f"{len(found)} questions, split {how}: " + ", ".join(f"{split} {count}" for split, count in counts.items())
-    )
+    shown = ", ".join(f"{split} {count}" for split, count in counts.items())
+    lines.append(f"{counted(len(found), 'question')}, split {how}: {shown}")
     lines += [f"  note: {note}" for note in notes]
     gold = locate(found, corpus.documents)
     lost = [q for q in found if q.answerable and not all(span.found for span in gold[q.id])]
     bare = [q for q in found if not q.answerable]
     if lost:
-        lines.append(
-            f"  evidence of {len(lost)} questions was not found in the documents: {_first([q.id for q in lost])}"
-        )
+        nowhere = _first([question.id for question in lost])
+        lines.append(f"  evidence of {counted(len(lost), 'question')} was not found in the documents: {nowhere}")
     if bare:
-        lines.append(f"  {len(bare)} questions have no evidence: they count as ones that the documents do not answer")
+        have = "has no evidence: it counts as one" if len(bare) == 1 else "have no evidence: they count as ones"
+        lines.append(f"  {counted(len(bare), 'question')} {have} that the documents do not answer")
     lines += [f"  {row.sentence()}" for row in power_rows(found, 0.3, 0.1) if row.split == "test"]
     return lines
 

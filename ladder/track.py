@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, Literal
 
 from ..core.errors import MissingExtra, StageError
 from .records import LadderRecord
+from .report.words import headline
 from .runs import load_ladder
 
 __all__ = ["Tracker", "check_trackers", "track_run"]
@@ -72,7 +74,7 @@ def _to_mlflow(project: str, run: Path, record: LadderRecord) -> str:
     key = logged.info.run_id
     params = [Param(name, value[:_LONGEST]) for name, value in _params(record).items()]
     metrics = [Metric(name, value, 0, step) for step, name, value in _metrics(record)]
-    tags = [RunTag("summary", record.summary), RunTag("ragladder", record.ragladder)]
+    tags = [RunTag("summary", headline(record)), RunTag("ragladder", record.ragladder)]
     for start in range(0, len(params), 100):  # a batch takes 100 parameters, 1,000 metrics
         client.log_batch(key, params=params[start : start + 100])
     for start in range(0, len(metrics), 1000):
@@ -91,24 +93,30 @@ def _to_mlflow(project: str, run: Path, record: LadderRecord) -> str:
 
 
 def _to_wandb(project: str, run: Path, record: LadderRecord) -> str:
+    # It would advertise Weave wherever llama_index is imported.
+    os.environ.setdefault("WANDB_DISABLE_WEAVE", "true")
     import wandb
 
-    logged: Any = wandb.init(project=project, name=record.run_id, config=_params(record), notes=record.summary)
-    by_step: dict[int, dict[str, float]] = {}
+    # What it prints would stand among our own lines; what it captures and measures of this process says nothing.
+    settings = wandb.Settings(silent=True, console="off", x_disable_stats=True)
+    by_step: dict[int, dict[str, Any]] = {}
     for step, name, value in _metrics(record):
         by_step.setdefault(step, {})[name] = value
-    for step, values in sorted(by_step.items()):
-        logged.log(values, step=step)
-    trials = _trials(run)
-    if trials:
+    if trials := _trials(run):
         columns = list(trials[0])
-        logged.log({"trials": wandb.Table(columns=columns, data=[[row[c] for c in columns] for row in trials])})
+        rows = [[row[column] for column in columns] for row in trials]
+        by_step.setdefault(max(by_step, default=0), {})["trials"] = wandb.Table(columns=columns, data=rows)
     artefact = wandb.Artifact(f"run-{record.run_id}", type="ragladder-run")
     for file in _files(run):
         artefact.add_file(str(file))
-    logged.log_artifact(artefact)
-    logged.finish()
-    return f"wandb: project '{project}', run {record.run_id}"
+    about = {"name": record.run_id, "config": _params(record), "notes": headline(record)}
+    with wandb.init(project=project, settings=settings, **about) as logged:
+        for step, values in sorted(by_step.items()):
+            logged.log(values, step=step)
+        logged.log_artifact(artefact)
+        offline, folder = logged.offline, Path(logged.dir).parent
+    later = f"; offline: `wandb sync {folder}` sends it" if offline else ""
+    return f"wandb: project '{project}', run {record.run_id}{later}"
 
 
 def _params(record: LadderRecord) -> dict[str, str]:

@@ -19,6 +19,8 @@ def summary(
     stopped = next((r for r in rungs if r.decision.verdict == "stop"), None)
     before, after = (arm.scores["test"][metric].mean if "test" in arm.scores else None for arm in (baseline, final))
     moved = f"{metric} on test went from {_shown(before)} to {_shown(after)}"
+    if final.arm == baseline.arm:
+        moved = f"{metric} on test is {_shown(after)}"
     if stopped is not None:
         return f"Stop before {RUNG_NAMES[stopped.name]}: the target of {target:g} is met ({moved})."
     if not adopted:

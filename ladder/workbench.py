@@ -20,6 +20,7 @@ from ..core.cache import digest
 from ..core.components import Resources
 from ..core.memory import release_memory
 from ..core.progress import Reporter
+from ..core.shared import SharedStages
 from ..core.store import Stage, Store
 from ..core.types import Answer, Chunk, Question, Score, Split
 from ..embeddings.encode import CachedEmbedder
@@ -63,6 +64,8 @@ class Meter:
     seconds: dict[str, float] = field(default_factory=dict)
     prompt_tokens: dict[str, int] = field(default_factory=dict)
     completion_tokens: dict[str, int] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+    """Of the stages with tokens."""
 
 
 class Workbench:
@@ -83,7 +86,10 @@ class Workbench:
         self.questions = tuple(questions)
         self.reporter = reporter
         self.resources: Resources = config.resources(base_dir)
-        self.store = Store(self.resources.cache_dir, log=reporter.detail)
+        url = config.runtime.store_url
+        self.store = Store(
+            self.resources.cache_dir, log=reporter.detail, shared=SharedStages(url) if url is not None else None
+        )
         self._meters: list[Meter] = []
         self._built: dict[str, Any] = {}
         self.judge_answered = False  # a judge that is lost after this leaves gaps, and does not stop the run
@@ -121,12 +127,19 @@ class Workbench:
         for meter in self._meters:
             meter.prompt_tokens[stage.key] = prompt_tokens
             meter.completion_tokens[stage.key] = completion_tokens
+            meter.names[stage.key] = stage.name
 
     def note_answers(self, stage: Stage[Any], answers: Sequence[Answer]) -> None:
         """Adds what answers cost when they were first made to the meters that run."""
         self.note_tokens(stage, sum(a.prompt_tokens for a in answers), sum(a.completion_tokens for a in answers))
         for meter in self._meters:
             meter.seconds[stage.key] = sum(answer.seconds for answer in answers)
+
+    def paid(self) -> dict[str, tuple[int, int, float]]:
+        """Prompt tokens, completion tokens and money that each chat model built here has used so far; cached
+        completions cost nothing. Models that keep no account (`spent`) are left out."""
+        accounts = {key: getattr(getattr(one, "chat", one), "spent", None) for key, one in self._built.items()}
+        return {key: spent for key, spent in accounts.items() if isinstance(spent, tuple)}
 
     def component(self, settings: Any) -> Any:
         """A built component; equal settings share one, so that a model is loaded once."""
@@ -150,14 +163,15 @@ class Workbench:
         return by_split(self.questions, name)
 
     def absolute_paths(self, pipeline: PipelineConfig) -> PipelineConfig:
-        """The pipeline with model folders as absolute paths, so that it runs from any folder."""
+        """The pipeline with models' files as absolute paths, so that it runs from any folder."""
 
         def absolute(value: Any, key: str = "") -> Any:
             if isinstance(value, dict):
                 return {name: absolute(child, name) for name, child in value.items()}
-            folders = ("model", "adapter", "query_adapter")
-            if key in folders and isinstance(value, str) and self.resources.path(value).is_dir():
-                return str(self.resources.path(value).absolute())
+            if key in ("model", "adapter", "query_adapter", "calibration") and isinstance(value, str):
+                path = self.resources.path(value)
+                if path.is_file() if key == "calibration" else path.is_dir():
+                    return str(path.absolute())
             return value
 
         return PipelineConfig.model_validate(absolute(pipeline.model_dump(mode="json")))
@@ -207,8 +221,10 @@ class Workbench:
             rows = json.loads((out / "gold.json").read_text())
             return {question: tuple(GoldSpan(**span) for span in spans) for question, spans in rows.items()}
 
-        evidence = [[q.id, [[e.doc_id, e.text, e.start, e.end] for e in q.evidence]] for q in self.questions]
-        return Stage("gold", {"evidence": digest(evidence)}, build, load, (self.documents_stage(pipeline),))
+        if "evidence" not in self._built:
+            rows = [[q.id, [[e.doc_id, e.text, e.start, e.end] for e in q.evidence]] for q in self.questions]
+            self._built["evidence"] = digest(rows)
+        return Stage("gold", {"evidence": self._built["evidence"]}, build, load, (self.documents_stage(pipeline),))
 
     def embedder(self, pipeline: PipelineConfig) -> CachedEmbedder:
         """The pipeline's embedder, each unique text encoded once and kept."""

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import math
 import time
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
 from transformers import TrainerCallback
+from transformers.trainer_pt_utils import LengthGroupedSampler
 from trl.trainer.sft_trainer import SFTTrainer
 
 from ..core.errors import StageError
@@ -74,14 +76,33 @@ class LoraTrainer(SFTTrainer):
         if return_outputs or self.aux_loss_enabled or self.args.device.type == "cuda":
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         # off CUDA, TRL's fused head scores every prompt token too: a third of the time for a small model
-        loss, right, count = trainer.completion_loss(model, inputs)
+        loss, right, own = trainer.completion_loss(model, inputs)
+        mask = inputs.get("attention_mask")
+        tokens = int(inputs["input_ids"].numel() if mask is None else mask.sum())
+        right, count, tokens = self._of_all(right, own, tokens)
         metrics = self._metrics["train" if model.training else "eval"]
         metrics["mean_token_accuracy"].append(right / max(count, 1))
         if model.training:
-            mask = inputs.get("attention_mask")
-            self._total_train_tokens += int(inputs["input_ids"].numel() if mask is None else mask.sum())
+            self._total_train_tokens += tokens
         metrics["num_tokens"] = [self._total_train_tokens]
-        return loss / (max(count, 1) if num_items_in_batch is None else num_items_in_batch)
+        if num_items_in_batch is None:
+            return loss / max(own, 1)
+        # it counts the tokens of all processes, and gradients are averaged over processes
+        return loss * self.accelerator.num_processes / num_items_in_batch
+
+    def _of_all(self, *counts: int) -> Sequence[int]:
+        """Counts of this process, added up over all processes."""
+        if self.accelerator.num_processes == 1:
+            return counts
+        mine = torch.tensor([counts], device=self.accelerator.device)
+        return cast("torch.Tensor", self.accelerator.gather(mine)).sum(0).tolist()
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        """The order of one process, also where several share its batches."""
+        sampler = super()._get_train_sampler(train_dataset)
+        if isinstance(sampler, LengthGroupedSampler):
+            sampler.batch_size *= self.accelerator.num_processes
+        return sampler
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Nothing: the adapter gets its card at the end."""
@@ -89,9 +110,11 @@ class LoraTrainer(SFTTrainer):
     def training_step(self, *args: Any, **kwargs: Any) -> Any:
         """One step; a loss that is no number ends training."""
         loss = super().training_step(*args, **kwargs)
-        if not torch.isfinite(loss):
+        several = self.accelerator.num_processes > 1  # then all processes stop, not the one alone
+        seen = cast("torch.Tensor", self.accelerator.gather(loss.reshape(1))) if several else loss
+        if not torch.isfinite(seen).all():
             raise StageError(
-                f"LoRA: the loss is {loss.item()} at step {self.state.global_step + 1}: lower learning_rate, or "
+                f"LoRA: the loss is {seen.sum().item()} at step {self.state.global_step + 1}: lower learning_rate, or "
                 "set dtype to float32."
             )
         return loss

@@ -41,7 +41,7 @@ class CheckSettings(Model):
     min_abstain: float = Field(default=0.02, ge=0, le=1)
     """A lower share of abstentions is a warning: the model may forget how to abstain."""
     max_abstain: float = Field(default=0.5, ge=0, le=1)
-    """A higher share of abstentions is a warning: the model may learn to abstain always."""
+    """A higher share of abstentions is a warning: the model may learn to abstain always. All of them are an error."""
 
 
 class Finding(Model):
@@ -157,14 +157,13 @@ def check_examples(
         text = f"are longer than the window of {max_length} tokens and would be left out"
         findings.append(_share("too_long", too_long, examples, settings.max_too_long, text))
     found = [finding for finding in findings if finding is not None]
-    step = max(1, len(examples) // 3)
     return DataReport(
         examples=len(examples),
         questions=len({example.question_id for example in examples}),
         kinds=dict(sorted(Counter(example.kind for example in examples).items())),
         tokens=lengths,
         findings=tuple(sorted(found, key=lambda finding: finding.severity)),
-        samples=tuple(f"{e.question} -> {e.completion}" for e in examples[::step][:3]),
+        samples=tuple(f"{e.question} -> {e.completion}" for e in examples[:: max(1, len(examples) // 3)][:3]),
     )
 
 
@@ -258,6 +257,9 @@ def _balance(examples: Sequence[Example], settings: CheckSettings) -> Finding | 
     share = count / len(examples)
     if settings.min_abstain <= share <= settings.max_abstain:
         return None
+    if count == len(examples):
+        text = "every example abstains, so nothing but that can be learnt: give train questions answers and evidence"
+        return Finding(check="balance", severity="error", count=count, share=share, message=text)
     usual = f"between {settings.min_abstain:.0%} and {settings.max_abstain:.0%}"
     text = f"{share:.1%} of the examples abstain; {usual} is usual"
     return Finding(check="balance", severity="warning", count=count, share=share, message=text)

@@ -13,12 +13,13 @@ from typing import Any
 from pydantic import Field
 
 from ..core.components import Model, Resources
-from ..core.errors import DataError, StageError
+from ..core.errors import DataError
 from ..core.quiet import quiet_libraries
 from .examples import Example
 from .model import add_adapter, check_device, compute_dtype, load_base
 from .settings import LoraSettings
 from .tokens import Encoded, Encoder
+from .train import memory_errors
 
 __all__ = ["CostEstimate", "EstimateSettings", "estimate_training"]
 
@@ -77,30 +78,18 @@ def estimate_training(
         DataError: The base model cannot be used, or no example fits `max_length`.
         StageError: The longest examples do not fit into memory.
     """
-    import torch
-
     check_device(settings, resources.device)
     encoder = Encoder.from_folder(Path(base_folder))
-    train = _fitting(encoder, train_examples, settings)
-    dev = _fitting(encoder, dev_examples, settings)
+    train, dev = (_fitting(encoder, examples, settings) for examples in (train_examples, dev_examples))
     if not train:
-        raise DataError(f"LoRA: none of {len(train_examples)} train examples fits max_length {settings.max_length}")
+        limit = encoder.limit_words(settings.max_length)
+        raise DataError(f"LoRA: none of {len(train_examples)} train examples fits {limit}")
     model = add_adapter(load_base(Path(base_folder), settings, resources.device), settings)
     if settings.quantize == "none":  # 4-bit weights are on the device already, and do not move
         model = model.to(resources.device)
-    train.sort(key=lambda row: len(row.input_ids))
-    try:
-        with quiet_libraries(), _peak_memory(resources.device) as peak:
-            step = _stepper(model, encoder.tokenizer.pad_token_id, settings, resources.device)
-            step(train[-settings.batch_size :])
-            seconds, measured = _measure(step, train, settings.batch_size, estimate.probe_steps)
-    except torch.OutOfMemoryError:
-        raise StageError(
-            f"LoRA: out of memory on {resources.device} with {settings.batch_size} examples of "
-            f"{len(train[-1].input_ids)} tokens: lower batch_size or max_length, or set gradient_checkpointing"
-        ) from None
-    tokens = sum(len(row.input_ids) for row in train)
-    dev_tokens = sum(len(row.input_ids) for row in dev)
+    pad = encoder.tokenizer.pad_token_id
+    seconds, measured, peak = _probed(model, pad, train, settings, estimate.probe_steps, resources.device)
+    tokens, dev_tokens = (sum(len(row.input_ids) for row in rows) for rows in (train, dev))
     # dev examples are evaluated before the first epoch too
     total = seconds / measured * (tokens * settings.epochs + dev_tokens * (settings.epochs + 1) / 3)
     batches = math.ceil(len(train) / settings.batch_size)
@@ -109,14 +98,32 @@ def estimate_training(
         steps=math.ceil(batches / settings.gradient_accumulation) * settings.epochs,
         examples_per_second=len(train) * measured / (seconds * tokens),
         tokens=tokens * settings.epochs,
-        peak_memory=peak[0],
+        peak_memory=peak,
         trainable_parameters=model.get_nb_trainable_parameters()[0],
         money=total / 3600 * estimate.price_per_hour,
     )
 
 
 def _fitting(encoder: Encoder, examples: Sequence[Example], settings: LoraSettings) -> list[Encoded]:
-    return [row for row in encoder.encode_all(examples) if len(row.input_ids) <= settings.max_length]
+    """The examples that fit the window, by length."""
+    most = encoder.limit(settings.max_length)
+    rows = (row for row in encoder.encode_all(examples) if len(row.input_ids) <= most)
+    return sorted(rows, key=lambda row: len(row.input_ids))
+
+
+def _probed(
+    model: Any, pad: int, train: Sequence[Encoded], settings: LoraSettings, steps: int, device: str
+) -> tuple[float, int, int]:
+    """Seconds and tokens of the measured steps, and the peak of memory in bytes.
+
+    Raises:
+        StageError: The longest examples do not fit into memory.
+    """
+    with quiet_libraries(), memory_errors(device), _peak_memory(device) as peak:
+        step = _stepper(model, pad, settings, device)
+        step(train[-settings.batch_size :])
+        seconds, measured = _measure(step, train, settings.batch_size, steps)
+    return seconds, measured, peak[0]
 
 
 def _measure(

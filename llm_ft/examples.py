@@ -113,33 +113,40 @@ def build_examples(
     missing = [question.id for question in questions if question.id not in retrieved]
     if missing:
         raise DataError(f"no retrieved passages for {len(missing)} train questions, for instance {missing[0]}")
-    examples: list[Example] = []
-    inserted: list[str] = []
-    lost: list[str] = []
-    trimmed = 0
+    lost = [question.id for question in questions if question.answerable and not oracle.get(question.id)]
+    made: list[tuple[Example, bool, bool]] = []
     for question in questions:
-        gold = list(oracle.get(question.id, ()))
-        if question.answerable and not gold:
-            lost.append(question.id)
-            continue
-        found = list(dict.fromkeys(retrieved[question.id]))
-        distractors = [chunk for chunk in found if chunk not in gold and not _holds_any(chunk, question.evidence)]
-        for copy in range(settings.copies):
-            rng = random.Random(f"{settings.seed}:{question.id}:{copy}")
-            with_gold = question.answerable and rng.random() < settings.p_oracle
-            needed: list[Chunk] = []
-            if with_gold:
-                needed = _needed(question.evidence, gold, found[: settings.top_k])
-                if any(chunk not in found[: settings.top_k] for chunk in needed):
-                    inserted.append(question.id)
-            chunks = _mix(needed, distractors, found, settings, rng, first=copy == 0)
-            completion = question.answer if with_gold else settings.abstention
-            example, removed = _fit(question, chunks, needed, completion, render, fits)
-            examples.append(example)
-            trimmed += removed
-    if not examples:
+        if not question.answerable or oracle.get(question.id):
+            gold = list(oracle.get(question.id, ()))
+            made += _copies(question, list(dict.fromkeys(retrieved[question.id])), gold, render, settings, fits)
+    if not made:
         raise DataError("no training example could be made: no train question has a chunk that holds its evidence")
-    return ExampleSet(tuple(examples), tuple(dict.fromkeys(inserted)), tuple(lost), trimmed)
+    inserted = dict.fromkeys(example.question_id for example, put_in, _ in made if put_in)
+    trimmed = sum(removed for _, _, removed in made)
+    return ExampleSet(tuple(example for example, _, _ in made), tuple(inserted), tuple(lost), trimmed)
+
+
+def _copies(
+    question: Question,
+    found: Sequence[Chunk],
+    gold: Sequence[Chunk],
+    render: Render,
+    settings: ExampleSettings,
+    fits: Fits | None,
+) -> list[tuple[Example, bool, bool]]:
+    """A question's examples, each with whether evidence had to be put in, and whether it lost distractors."""
+    top = found[: settings.top_k]
+    distractors = [chunk for chunk in found if chunk not in gold and not _holds_any(chunk, question.evidence)]
+    made = []
+    for copy in range(settings.copies):
+        rng = random.Random(f"{settings.seed}:{question.id}:{copy}")
+        with_gold = question.answerable and rng.random() < settings.p_oracle
+        needed = _needed(question.evidence, gold, top) if with_gold else []
+        chunks = _mix(needed, distractors, found, settings, rng, first=copy == 0)
+        completion = question.answer if with_gold else settings.abstention
+        example, removed = _fit(question, chunks, needed, completion, render, fits)
+        made.append((example, any(chunk not in top for chunk in needed), bool(removed)))
+    return made
 
 
 def _mix(

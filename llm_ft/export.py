@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -27,6 +28,25 @@ ExportFormat = Literal["vllm", "ollama", "transformers"]
 EXPORT_FORMATS: tuple[ExportFormat, ...] = get_args(ExportFormat)
 _VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # what --max-lora-rank takes
 _CONVERTER = "convert_hf_to_gguf.py"
+_MISSING = re.compile(r"ModuleNotFoundError: No module named '([^']+)'")
+_REFUSALS = {
+    "BPE pre-tokenizer was not recognized": "this model's tokenizer (it knows byte-level BPE tokenizers by name)",
+    "is not supported": "this model's architecture",
+}
+"""What the converter says of models that it does not know: what that means."""
+_TOKENIZER_FILES = (
+    "tokenizer.model",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "vocab.json",
+    "merges.txt",
+)
+
+_TRANSFORMERS = """from transformers import pipeline
+print(pipeline('text-generation', 'merged')([{'role': 'user', 'content': 'your prompt'}]))"""
 
 
 class AdapterExport(Model):
@@ -69,24 +89,20 @@ def export_adapter(
         raise DataError(f"export: {out_dir} is there already and not empty; name a new folder")
     check_adapter(base_folder, adapter)
     settings = json.loads((Path(adapter) / "adapter_config.json").read_text(encoding="utf-8"))
-    notes: list[str] = []
-    out_dir.parent.mkdir(parents=True, exist_ok=True)
+    named, notes = base_name or str(Path(base_folder).absolute()), list[str]()
     temporary = out_dir.with_name(f".{out_dir.name}.{uuid.uuid4().hex}.tmp")
     try:
         shutil.copytree(adapter, temporary / "adapter", ignore=shutil.ignore_patterns("optimizer*", "checkpoint*"))
-        _name_base(temporary / "adapter", base_name or str(Path(base_folder).absolute()))
+        _name_base(temporary / "adapter", named)
         if set(formats) & {"ollama", "transformers"} or settings.get("use_dora"):
-            merge_adapter(base_folder, adapter, temporary / "merged")
+            _keep_tokenizer(base_folder, merge_adapter(base_folder, adapter, temporary / "merged"))
         commands: dict[str, str] = {}
         if "vllm" in formats:
-            commands["vllm"] = _vllm(settings, base_name or str(Path(base_folder).absolute()), name, notes)
+            commands["vllm"] = _vllm(settings, named, name, notes)
         if "ollama" in formats:
             commands["ollama"] = _ollama(base_folder, temporary, name, os.environ if env is None else env, notes)
         if "transformers" in formats:
-            commands["transformers"] = (
-                "from transformers import pipeline\nprint(pipeline('text-generation', 'merged')([{'role': 'user', "
-                "'content': 'your prompt'}]))"
-            )
+            commands["transformers"] = _TRANSFORMERS
         (temporary / "README.md").write_text(_readme(name, commands, notes), encoding="utf-8")
         if out_dir.exists():
             out_dir.rmdir()
@@ -101,6 +117,17 @@ def _name_base(adapter: Path, base: str) -> None:
     path = adapter / "adapter_config.json"
     settings = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps({**settings, "base_model_name_or_path": base}, indent=2, sort_keys=True), "utf-8")
+
+
+def _keep_tokenizer(base: Path, merged: Path) -> None:
+    """Gives the merged model its base's own tokenizer files.
+
+    transformers writes them anew in a form of its own, without sentencepiece's `tokenizer.model` and the table of added
+    tokens; llama.cpp's converter reads these, and without them makes a GGUF that splits words otherwise.
+    """
+    for name in _TOKENIZER_FILES:
+        if (Path(base) / name).is_file():
+            shutil.copyfile(Path(base) / name, merged / name)
 
 
 def _vllm(settings: Mapping[str, Any], base: str, name: str, notes: list[str]) -> str:
@@ -127,10 +154,23 @@ def _ollama(base: Path, folder: Path, name: str, env: Mapping[str, str], notes: 
         command = [sys.executable, str(converter), "merged", "--outfile", "model.gguf", "--outtype", "f16"]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         if done.returncode != 0 or not (folder / "model.gguf").is_file():
-            said = "\n".join((done.stderr or done.stdout).strip().splitlines()[-5:])
-            raise StageError(f"export: {converter} failed on the merged model:\n{said}")
+            raise StageError(f"export: {_refusal(converter, (done.stderr or done.stdout).strip())}")
     (folder / "Modelfile").write_text(modelfile(Encoder.from_folder(Path(base)), weights, notes), encoding="utf-8")
     return f"ollama create {name} -f Modelfile && ollama run {name}"
+
+
+def _refusal(converter: Path, said: str) -> str:
+    """Why the converter failed, from the end of what it said."""
+    others = "without 'ollama' among the formats the rest is exported"
+    missing = _MISSING.search(said)
+    if missing:
+        needs = converter.parent / "requirements" / "requirements-convert_hf_to_gguf.txt"
+        return f"llama.cpp's converter needs the package '{missing[1]}': pip install -r {needs}; {others}"
+    for words, why in _REFUSALS.items():
+        if words in said:
+            return f"llama.cpp does not know {why}, so there is no GGUF of it, and Ollama cannot serve it; {others}"
+    end = "\n".join(said.splitlines()[-5:])
+    return f"{converter} failed on the merged model; {others}. It said:\n{end}"
 
 
 def _find_converter(env: Mapping[str, str]) -> Path | None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import uuid
 from pathlib import Path
 from typing import Any
 
-from ..core.cache import write_atomic
-from ..core.devices import fingerprint
+from ..core.chat.adapters import check_base, merged
+from ..core.distributed import local_rank, world_size
 from ..core.errors import ConfigError, DataError, require
 from ..core.quiet import quiet_libraries
 from .settings import LoraSettings
@@ -23,17 +22,15 @@ __all__ = [
     "linear_modules",
     "load_base",
     "merge_adapter",
-    "note_base",
 ]
-
-BASE_FILE = "base.json"  # beside the adapter's weights: which base they were trained on
 
 
 def check_device(settings: LoraSettings, device: str) -> None:
     """Refuses a device that the settings cannot be trained on, before anything is loaded.
 
     Raises:
-        ConfigError: The device is `cuda:1` or higher, or 4-bit weights are asked for without a GPU.
+        ConfigError: The device is `cuda:1` or higher, several processes are to share one that they cannot, or 4-bit
+            weights are asked for without a GPU.
         MissingExtra: 4-bit weights are asked for without bitsandbytes.
     """
     if device.startswith("cuda:") and device != "cuda:0":
@@ -42,6 +39,8 @@ def check_device(settings: LoraSettings, device: str) -> None:
             f"runtime.device: LoRA training takes the first GPU that it sees, not {device}: set the "
             f"environment variable CUDA_VISIBLE_DEVICES={number} and the device to cuda"
         )
+    if world_size() > 1 and device.partition(":")[0] not in ("cpu", "cuda"):
+        raise ConfigError(f"runtime.device: several processes train on cuda or cpu, not on {device}")
     if settings.quantize == "none":
         return
     require("bitsandbytes", "gpu", "training on 4-bit weights (quantize: 4bit)")
@@ -108,7 +107,7 @@ def load_base(folder: Path, settings: LoraSettings, device: str) -> Any:
 
 
 def _four_bit(half: bool) -> dict[str, Any]:
-    """Arguments of QLoRA (Dettmers et al. 2023): NormalFloat with doubly quantised constants, on the first GPU."""
+    """Arguments of QLoRA (Dettmers et al. 2023): NormalFloat with doubly quantised constants, on this process's GPU."""
     import torch
     from transformers import BitsAndBytesConfig
 
@@ -118,7 +117,7 @@ def _four_bit(half: bool) -> dict[str, Any]:
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.bfloat16 if half else torch.float32,
     )
-    return {"quantization_config": config, "device_map": {"": 0}}
+    return {"quantization_config": config, "device_map": {"": local_rank()}}
 
 
 def linear_modules(model: Any) -> list[str]:
@@ -175,13 +174,6 @@ def add_adapter(model: Any, settings: LoraSettings) -> Any:
         return get_peft_model(model, config)
 
 
-def note_base(adapter: Path, base_folder: Path) -> None:
-    """Writes beside an adapter which base it belongs to, for `check_adapter`."""
-    # no name: equal trainings are to give equal files, wherever the base lay
-    note = {"fingerprint": fingerprint(Path(base_folder))}
-    write_atomic(Path(adapter) / BASE_FILE, json.dumps(note, indent=1).encode())
-
-
 def check_adapter(base_folder: Path, adapter: Path) -> None:
     """Refuses an adapter that is known to be of another base: shapes may fit, and the sum would still be nonsense.
 
@@ -192,17 +184,7 @@ def check_adapter(base_folder: Path, adapter: Path) -> None:
     """
     if not (Path(adapter) / "adapter_config.json").is_file():
         raise DataError(f"adapter: {adapter} holds no adapter_config.json: name a folder that training wrote")
-    try:
-        noted = json.loads((Path(adapter) / BASE_FILE).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return
-    except ValueError:
-        raise DataError(f"adapter: {Path(adapter) / BASE_FILE} is no JSON: remove it, or train again") from None
-    if noted.get("fingerprint") != fingerprint(Path(base_folder)):
-        raise DataError(
-            f"adapter: {adapter} was trained on another base than {base_folder} (other weights, config or tokenizer): "
-            "name the base that it belongs to"
-        )
+    check_base(Path(base_folder), Path(adapter))
 
 
 def merge_adapter(base_folder: Path, adapter: Path, out_dir: Path) -> Path:
@@ -222,7 +204,6 @@ def merge_adapter(base_folder: Path, adapter: Path, out_dir: Path) -> Path:
         DataError: The base or the adapter cannot be loaded, they do not fit, or `out_dir` exists.
     """
     import torch
-    from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     if Path(out_dir).exists():
@@ -234,14 +215,15 @@ def merge_adapter(base_folder: Path, adapter: Path, out_dir: Path) -> Path:
             if base.dtype not in (torch.float32, torch.float16, torch.bfloat16):
                 base = base.float()
             tokenizer = AutoTokenizer.from_pretrained(base_folder, local_files_only=True)
-            model: Any = PeftModel.from_pretrained(base, str(adapter), local_files_only=True)
-            merged = model.merge_and_unload(safe_merge=True)
+            whole = merged(base, Path(adapter))
+    except DataError:
+        raise
     except Exception as error:  # transformers and peft raise errors of many kinds for files that do not fit
         raise DataError(f"merge: {adapter} cannot be merged into {base_folder}: {error}") from None
     temporary = Path(out_dir).with_name(f".{Path(out_dir).name}.{uuid.uuid4().hex}.tmp")
     try:
         with quiet_libraries():
-            merged.save_pretrained(temporary)
+            whole.save_pretrained(temporary)
             tokenizer.save_pretrained(temporary)
         os.replace(temporary, out_dir)
     finally:

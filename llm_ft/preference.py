@@ -16,16 +16,18 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from ..core.cache import write_atomic
+from ..core.cache import digest, write_atomic
 from ..core.chat.types import Message
 from ..core.components import Model, Resources
+from ..core.devices import fingerprint
+from ..core.distributed import is_main, together
 from ..core.errors import DataError
 from ..core.progress import Reporter
 from ..core.quiet import quiet_libraries
 from .model import add_adapter, check_adapter, check_device, compute_dtype, load_base
 from .settings import LoraSettings
 from .tokens import Encoder
-from .train import memory_errors, save_adapter
+from .train import last_checkpoint, memory_errors, save_adapter
 
 __all__ = [
     "Preference",
@@ -36,6 +38,8 @@ __all__ = [
     "preference_method",
     "train_preferences",
 ]
+
+VERSION = 1  # part of the checkpoints' name: raised when the same settings give another adapter
 
 
 class PreferenceSettings(Model):
@@ -174,7 +178,9 @@ def train_preferences(
     resources: Resources,
     reporter: Reporter,
 ) -> PreferenceResult:
-    """Tunes an adapter to preferences; a kill loses it, for it is short.
+    """Tunes an adapter to preferences; started again after a kill it goes on from its last checkpoint.
+
+    There are about four checkpoints an epoch. Several processes (`torchrun`) tune together, as in `train_lora`.
 
     Args:
         base_folder: The base model; not changed.
@@ -182,44 +188,112 @@ def train_preferences(
         preferences: Prompts and answers.
         settings: See `PreferenceSettings`.
         lora: Rank and targets of a new adapter, number type, `max_length` and seed.
-        out_dir: Gets `adapter/` and `preference.json`.
+        out_dir: Gets `adapter/` and `preference.json`, and `checkpoints-…/` while tuning runs.
         resources: The device.
         reporter: Where progress goes.
 
     Raises:
         DataError: The data does not fit the method, none of it fits the window, or the adapter is of another base.
-        StageError: Memory ran out.
+        StageError: The loss is not a number, or memory ran out.
     """
     check_device(lora, resources.device)
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    base, out = Path(base_folder), Path(out_dir)
+    job = _prepare(base, adapter, preferences, settings, lora, resources)
+    for note in job.notes:
+        reporter.line(f"{job.method}: {note}")
+    checkpoints = out / f"checkpoints-{job.key[:12]}"
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    last = last_checkpoint(checkpoints)
+    if last is not None:
+        reporter.line(f"{job.method}: tuning goes on from {last.name}")
+    here = Resources(device=resources.device, env={})  # no credentials between processes
+    trainer = together(_run, base, adapter, job, settings, lora, checkpoints, last, here, reporter)
+    result = _result(trainer, job)
+    save_adapter(trainer.model, out / "adapter", base)
+    write_atomic(out / "preference.json", result.model_dump_json(indent=1).encode())
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    return result
+
+
+@dataclass(frozen=True)
+class _Job:
+    """Rows as TRL reads them; `key` is of all that determines the adapter."""
+
+    method: Literal["dpo", "kto"]
+    tokenizer: Any
+    rows: list[dict[str, Any]]
+    too_long: int
+    notes: tuple[str, ...]
+    key: str
+
+
+def _prepare(
+    base: Path,
+    adapter: Path | None,
+    preferences: Sequence[Preference],
+    settings: PreferenceSettings,
+    lora: LoraSettings,
+    resources: Resources,
+) -> _Job:
     method = preference_method(preferences, settings.method)
-    encoder = Encoder.from_folder(Path(base_folder))
-    rows, too_long = _rows(encoder, preferences, method, lora.max_length)
+    encoder = Encoder.from_folder(base)
+    rows, too_long = _rows(encoder, preferences, method, encoder.limit(lora.max_length))
     if not rows:
-        raise DataError(f"preference tuning: no preference fits max_length {lora.max_length}")
+        raise DataError(f"preference tuning: no preference fits {encoder.limit_words(lora.max_length)}")
+    if adapter is not None:
+        check_adapter(base, adapter)
     notes = (*encoder.notes, *((f"{too_long} preferences exceed max_length and are left out",) if too_long else ()))
-    for note in notes:
-        reporter.line(f"{method}: {note}")
-    model = _model(Path(base_folder), adapter, lora, resources)
-    work = Path(out_dir) / "work"
-    with quiet_libraries(), memory_errors(resources.device):
-        trainer = _trainer(method, model, encoder.tokenizer, rows, settings, lora, work, resources)
-        trainer.train()
+    key = digest(
+        {
+            "version": VERSION,
+            "base": fingerprint(base),
+            "adapter": None if adapter is None else fingerprint(adapter),
+            "settings": settings.model_dump(mode="json", exclude={"data"}),
+            "lora": lora.model_dump(mode="json"),
+            "dtype": compute_dtype(lora, resources.device),
+            "rows": rows,
+        }
+    )
+    return _Job(method, encoder.tokenizer, rows, too_long, notes, key)
+
+
+def _run(
+    base: Path,
+    adapter: Path | None,
+    job: _Job,
+    settings: PreferenceSettings,
+    lora: LoraSettings,
+    checkpoints: Path,
+    last: Path | None,
+    resources: Resources,
+    reporter: Reporter,
+) -> Any:
+    """Tunes, from the last whole checkpoint where there is one."""
+    from ._preference_trainer import Watcher, build_trainer
+
+    reporter = reporter if is_main() else Reporter(quiet=True)
+    model = _model(base, adapter, lora, resources)
+    steps = -(-len(job.rows) // settings.batch_size) * settings.epochs
+    with quiet_libraries(), memory_errors(resources.device), reporter.task(job.method.upper(), steps, "steps") as task:
+        trainer = build_trainer(job.method, model, job.tokenizer, job.rows, settings, lora, checkpoints, resources)
+        trainer.add_callback(Watcher(task))
+        trainer.train(resume_from_checkpoint=None if last is None else str(last))
+    return trainer
+
+
+def _result(trainer: Any, job: _Job) -> PreferenceResult:
     log = trainer.state.log_history
     margins = [entry["rewards/margins"] for entry in log if "rewards/margins" in entry]
-    result = PreferenceResult(
-        method=method,
-        rows=len(rows),
-        too_long=too_long,
+    return PreferenceResult(
+        method=job.method,
+        rows=len(job.rows),
+        too_long=job.too_long,
         steps=trainer.state.global_step,
         loss=tuple(entry["loss"] for entry in log if "loss" in entry),
         margin=margins[-1] if margins else None,
-        notes=notes,
+        notes=job.notes,
     )
-    save_adapter(trainer.model, Path(out_dir) / "adapter", Path(base_folder))
-    write_atomic(Path(out_dir) / "preference.json", result.model_dump_json(indent=1).encode())
-    shutil.rmtree(work, ignore_errors=True)
-    return result
 
 
 def _model(base: Path, adapter: Path | None, lora: LoraSettings, resources: Resources) -> Any:
@@ -227,7 +301,6 @@ def _model(base: Path, adapter: Path | None, lora: LoraSettings, resources: Reso
 
     if adapter is None:
         return add_adapter(load_base(base, lora, resources.device), lora)
-    check_adapter(base, adapter)
     with quiet_libraries():
         return PeftModel.from_pretrained(load_base(base, lora, resources.device), str(adapter), is_trainable=True)
 
@@ -254,46 +327,3 @@ def _rows(
             sides = ((one.chosen, True), (one.rejected, False))
             rows += [{"prompt": prompt, "completion": said(t), "label": up} for t, up in sides if t is not None]
     return rows, too_long
-
-
-def _trainer(
-    method: str,
-    model: Any,
-    tokenizer: Any,
-    rows: list[dict[str, Any]],
-    settings: PreferenceSettings,
-    lora: LoraSettings,
-    work: Path,
-    resources: Resources,
-) -> Any:
-    from datasets import Dataset
-    from transformers import PrinterCallback
-    from trl.trainer.dpo_config import DPOConfig
-    from trl.trainer.dpo_trainer import DPOTrainer
-    from trl.trainer.kto_config import KTOConfig
-    from trl.trainer.kto_trainer import KTOTrainer
-
-    config: Any = DPOConfig if method == "dpo" else KTOConfig
-    kind: Any = DPOTrainer if method == "dpo" else KTOTrainer
-    args = config(
-        output_dir=str(work),
-        num_train_epochs=settings.epochs,
-        per_device_train_batch_size=settings.batch_size,
-        learning_rate=settings.learning_rate,
-        beta=settings.beta,
-        max_length=None,  # lengths are checked before: never cut here
-        warmup_steps=lora.warmup_ratio,
-        max_grad_norm=lora.max_grad_norm,
-        bf16=compute_dtype(lora, resources.device) == "bfloat16",
-        gradient_checkpointing=lora.gradient_checkpointing,
-        use_cpu=resources.device == "cpu",
-        seed=lora.seed,
-        save_strategy="no",
-        logging_steps=1,
-        disable_tqdm=True,
-        report_to="none",
-        dataloader_pin_memory=resources.device.startswith("cuda"),
-    )
-    trainer = kind(model=model, args=args, train_dataset=Dataset.from_list(rows), processing_class=tokenizer)
-    trainer.remove_callback(PrinterCallback)
-    return trainer

@@ -40,7 +40,8 @@ class LoraSettings(Model):
     gradient_accumulation: int = Field(default=1, ge=1)
     """Batches added up before the weights move: a larger effective batch at no memory."""
     max_length: int = Field(default=2048, ge=16)
-    """Most tokens of prompt and answer. Longer examples are never cut: they are reported and left out."""
+    """Most tokens of prompt and answer, or the model's own window where that is shorter. Longer examples are never cut:
+    they are reported and left out."""
     warmup_ratio: float = Field(default=0.05, ge=0, lt=1)
     """Share of the steps over which the learning rate rises; it then falls linearly to zero."""
     max_grad_norm: float = Field(default=1.0, gt=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,12 +48,13 @@ class Encoder:
         notes: What had to be decided for this tokenizer, as sentences.
     """
 
-    def __init__(self, tokenizer: Any, end_ids: Collection[int] = ()) -> None:
+    def __init__(self, tokenizer: Any, end_ids: Collection[int] = (), window: int | None = None) -> None:
         """Takes a tokenizer.
 
         Args:
             tokenizer: A Hugging Face tokenizer. Without a pad token it is given its end-of-sequence token.
             end_ids: Further tokens that end generation (from the model's generation config).
+            window: Most tokens that the model was made for; None where it has no limit.
 
         Raises:
             DataError: It has no token that ends a sequence.
@@ -64,6 +66,7 @@ class Encoder:
             tokenizer.pad_token = tokenizer.eos_token
             self._note(f"the tokenizer has no pad token: its end-of-sequence token {tokenizer.eos_token!r} is used")
         self.tokenizer = tokenizer
+        self._window = window
         self.end_ids = frozenset({tokenizer.eos_token_id, *end_ids})
 
     @classmethod
@@ -82,7 +85,18 @@ class Encoder:
         ends: Any = None
         if (Path(folder) / "generation_config.json").is_file():
             ends = GenerationConfig.from_pretrained(folder, local_files_only=True).eos_token_id
-        return cls(tokenizer, ends if isinstance(ends, list) else () if ends is None else (ends,))
+        ends = ends if isinstance(ends, list) else () if ends is None else (ends,)
+        return cls(tokenizer, ends, _window(Path(folder)))
+
+    def limit(self, max_length: int) -> int:
+        """The most tokens of an example: `max_length`, or the model's own window where that is shorter."""
+        return max_length if self._window is None else min(max_length, self._window)
+
+    def limit_words(self, max_length: int) -> str:
+        """The same in words."""
+        if self.limit(max_length) < max_length:
+            return f"the model's own window of {self._window} tokens (max_length {max_length} is beyond it)"
+        return f"max_length {max_length}"
 
     def encode(self, messages: Sequence[Message], completion: str) -> Encoded:
         """Tokens of one example.
@@ -148,10 +162,23 @@ class Encoder:
             self.notes.append(text)
 
 
+def _window(folder: Path) -> int | None:
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None  # loading the model says what is wrong with it
+    for part in (config, config.get("text_config") or {}):  # of a model that reads pictures too, the part for text
+        found = part.get("max_position_embeddings") or part.get("n_positions")
+        if isinstance(found, int) and found > 0:
+            return found
+    return None
+
+
 def fits_window(encoder: Encoder, max_length: int) -> Callable[[tuple[Message, ...], str], bool]:
-    """Whether prompt and completion have at most `max_length` tokens, for `build_examples`."""
+    """Whether prompt and completion fit into `max_length` and the model's own window, for `build_examples`."""
+    most = encoder.limit(max_length)
 
     def fits(messages: tuple[Message, ...], completion: str) -> bool:
-        return len(encoder.encode(messages, completion).input_ids) <= max_length
+        return len(encoder.encode(messages, completion).input_ids) <= most
 
     return fits

@@ -13,17 +13,19 @@ from pathlib import Path
 from typing import Any
 
 from ..core.cache import digest, write_atomic
+from ..core.chat.adapters import note_base
 from ..core.components import Model, Resources
 from ..core.devices import fingerprint
+from ..core.distributed import is_main, together
 from ..core.errors import DataError, StageError
 from ..core.progress import Reporter
 from ..core.quiet import quiet_libraries
 from .examples import Example
-from .model import add_adapter, check_device, compute_dtype, load_base, note_base
+from .model import add_adapter, check_device, compute_dtype, load_base
 from .settings import LoraSettings
 from .tokens import Encoded, Encoder
 
-__all__ = ["HistoryRow", "LoraResult", "LoraSettings", "memory_errors", "save_adapter", "train_lora"]
+__all__ = ["HistoryRow", "LoraResult", "LoraSettings", "last_checkpoint", "memory_errors", "save_adapter", "train_lora"]
 
 VERSION = 1  # part of the checkpoints' name: raised when the same settings give another adapter
 _LAST_FILE = "trainer_state.json"  # written last: a checkpoint without it was cut off
@@ -94,6 +96,9 @@ def train_lora(
 ) -> LoraResult:
     """Trains an adapter; started again after a kill it goes on from the last epoch, to the same result.
 
+    Where several processes were started (`torchrun`), all of them train, and this one alone reads, writes and reports.
+    An update of the weights then sees as many examples as with one process, in the same order.
+
     Args:
         base_folder: The base model; its files are not changed.
         train_examples: What to learn.
@@ -120,11 +125,13 @@ def train_lora(
         reporter.line(f"LoRA: {note}")
     checkpoints = Path(out_dir) / f"checkpoints-{job.key[:12]}"
     checkpoints.mkdir(parents=True, exist_ok=True)
-    model = add_adapter(load_base(Path(base_folder), settings, resources.device), settings)
-    trainer = _run(model, job, settings, checkpoints, resources, reporter)
-    adapter = Path(out_dir) / "adapter"
-    save_adapter(trainer.model, adapter, Path(base_folder))
-    result = _result(trainer, adapter, settings, resources, job)
+    last = last_checkpoint(checkpoints)
+    if last is not None:
+        reporter.line(f"LoRA: training goes on from {last.name}")
+    here = Resources(device=resources.device, env={})  # no credentials between processes
+    trainer = together(_run, Path(base_folder), job, settings, checkpoints, last, here, reporter)
+    save_adapter(trainer.model, Path(out_dir) / "adapter", Path(base_folder))
+    result = _result(trainer, Path(out_dir) / "adapter", settings, resources, job)
     write_atomic(Path(out_dir) / "result.json", result.model_dump_json(indent=1).encode())
     shutil.rmtree(checkpoints, ignore_errors=True)
     return result
@@ -155,7 +162,8 @@ def _prepare(
     train, train_long = _encode(encoder, train_examples, settings)
     dev, dev_long = _encode(encoder, dev_examples, settings)
     if not train:
-        raise DataError(f"LoRA: none of {len(train_examples)} train examples fits max_length {settings.max_length}")
+        limit = encoder.limit_words(settings.max_length)
+        raise DataError(f"LoRA: none of {len(train_examples)} train examples fits {limit}")
     key = digest(
         {
             "version": VERSION,
@@ -173,7 +181,8 @@ def _prepare(
 def _encode(encoder: Encoder, examples: Sequence[Example], settings: LoraSettings) -> tuple[list[Encoded], int]:
     """The examples that fit the window, and how many do not."""
     rows = encoder.encode_all(examples)
-    fitting = [row for row in rows if len(row.input_ids) <= settings.max_length]
+    most = encoder.limit(settings.max_length)
+    fitting = [row for row in rows if len(row.input_ids) <= most]
     return fitting, len(rows) - len(fitting)
 
 
@@ -188,21 +197,27 @@ def _notes(
     notes = list(encoder.notes)
     for name, count, total in (("train", train_long, len(train)), ("dev", dev_long, len(dev))):
         if count:
-            notes.append(f"{count} of {total} {name} examples exceed max_length {settings.max_length} and are left out")
+            limit = encoder.limit_words(settings.max_length)
+            notes.append(f"{count} of {total} {name} examples exceed {limit} and are left out")
     if len(dev) - dev_long == 0:
         notes.append("there are no dev examples: nothing stops training early, and the last epoch is kept")
     return tuple(notes)
 
 
 def _run(
-    model: Any, job: _Job, settings: LoraSettings, checkpoints: Path, resources: Resources, reporter: Reporter
+    base: Path,
+    job: _Job,
+    settings: LoraSettings,
+    checkpoints: Path,
+    last: Path | None,
+    resources: Resources,
+    reporter: Reporter,
 ) -> Any:
     """Trains, from the last whole checkpoint where there is one; the trainer's model is then the best one."""
     from .trainer import build_trainer
 
-    last = _last_checkpoint(checkpoints)
-    if last is not None:
-        reporter.line(f"LoRA: training goes on from {last.name}")
+    reporter = reporter if is_main() else Reporter(quiet=True)
+    model = add_adapter(load_base(base, settings, resources.device), settings)
     with quiet_libraries():
         trainer = build_trainer(
             model, job.encoder.tokenizer, job.train, job.dev, settings, checkpoints, resources, last is not None
@@ -214,7 +229,8 @@ def _run(
                 with memory_errors(resources.device):
                     trainer.train(resume_from_checkpoint=None if last is None else str(last))
             except StageError as error:
-                raise StageError(f"{error} {_kept(checkpoints)}") from None
+                kept = f" {_kept(checkpoints)}" if is_main() else ""
+                raise StageError(f"{error}{kept}") from None
     return trainer
 
 
@@ -241,8 +257,8 @@ def memory_errors(device: str) -> Iterator[None]:
         raise StageError(said) from None
 
 
-def _last_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint that is whole; one that a kill cut off is removed."""
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint of a trainer that is whole; one that a kill cut off is removed."""
     found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.partition("-")[2]))
     whole: list[Path] = []
     for path in found:
@@ -261,7 +277,7 @@ def _seconds(checkpoint: Path) -> float:
 
 
 def _kept(checkpoints: Path) -> str:
-    last = _last_checkpoint(checkpoints)
+    last = last_checkpoint(checkpoints)
     return f"The last good adapter is in {last}." if last else "No epoch was finished, so no adapter was kept."
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.components import Resources
+from ..core.distributed import share_of_batch
 from .model import compute_dtype
 from .settings import LoraSettings
 from .tokens import IGNORED, Encoded
@@ -46,7 +47,9 @@ def build_trainer(
         columns = {"input_ids": [row.input_ids for row in rows], "labels": [row.labels for row in rows]}
         return Dataset.from_dict(columns)
 
-    args = _arguments(settings, checkpoints, resources, len(train), bool(dev), resumes)
+    own = getattr(model.config, "max_position_embeddings", None) or settings.max_length
+    window = min(settings.max_length, own)
+    args = _arguments(settings, checkpoints, resources, len(train), bool(dev), resumes, window)
     callbacks: list[Any] = [EarlyStoppingCallback(settings.patience)] if dev and settings.patience else []
     trainer = LoraTrainer(
         model=model,
@@ -61,25 +64,31 @@ def build_trainer(
 
 
 def _arguments(
-    settings: LoraSettings, checkpoints: Path, resources: Resources, examples: int, with_dev: bool, resumes: bool
+    settings: LoraSettings,
+    checkpoints: Path,
+    resources: Resources,
+    examples: int,
+    with_dev: bool,
+    resumes: bool,
+    window: int,
 ) -> Any:
     from trl.trainer.sft_config import SFTConfig
 
-    batches = -(-examples // settings.batch_size)
-    steps = max(1, batches // settings.gradient_accumulation)
+    steps = max(1, -(-examples // settings.batch_size) // settings.gradient_accumulation)
+    rows, accumulation = share_of_batch(settings.batch_size, settings.gradient_accumulation, "train.batch_size")
     args = SFTConfig(
         output_dir=str(checkpoints),
         num_train_epochs=settings.epochs,
-        per_device_train_batch_size=settings.batch_size,
+        per_device_train_batch_size=rows,
         per_device_eval_batch_size=settings.batch_size,
-        gradient_accumulation_steps=settings.gradient_accumulation,
+        gradient_accumulation_steps=accumulation,
         learning_rate=settings.learning_rate,
         lr_scheduler_type="linear",
         warmup_steps=settings.warmup_ratio,  # below 1 it is a share of the steps
         max_grad_norm=settings.max_grad_norm,
         weight_decay=0.0,
         train_sampling_strategy="random" if settings.packing else "group_by_length",
-        max_length=settings.max_length if settings.packing else None,  # lengths are checked before: never cut here
+        max_length=window if settings.packing else None,  # lengths are checked before: never cut here
         packing=settings.packing,
         eval_packing=False,
         completion_only_loss=False,  # the labels are made already
@@ -125,7 +134,8 @@ def completion_loss(model: Any, inputs: Any) -> tuple[Any, int, int]:
     if mask is not None and bool(mask[:, 0].all()):
         # padded on the right: no token sees the padding behind it, and attention without a mask is a quarter faster
         del fields["attention_mask"]
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    base = getattr(model, "module", model)  # several processes wrap it
+    base = base.get_base_model() if hasattr(base, "get_base_model") else base
     if "logits_to_keep" in inspect.signature(base.forward).parameters:
         logits = model(**fields, use_cache=False, logits_to_keep=places).logits.float()
     else:

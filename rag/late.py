@@ -44,7 +44,9 @@ class TokenEmbedder(Protocol):
 
     dimension: int
 
-    def token_vectors(self, texts: Sequence[str], overlap: int) -> Iterable[tuple[Any, Any]]: ...
+    def token_vectors(self, texts: Sequence[str], overlap: int) -> Iterable[tuple[Any, Any]]:
+        """Token vectors and offsets of each text, in order; see the class."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from .transform import Expansion, LLMTransform, as_asked
 __all__ = ["Pipeline"]
 
 Filter = Mapping[str, Sequence[str]]
+"""For each key of the metadata the values, as patterns, of which a document must have one."""
 
 
 @dataclass(frozen=True)

@@ -214,7 +214,7 @@ def build_messages(
     demonstrations: Sequence[Demonstration] = (),
     count_tokens: Callable[[str], int] = estimate_tokens,
 ) -> tuple[Message, ...]:
-    """The messages of `build_prompt`, for callers that need not know which passages fitted."""
+    """The messages of `build_prompt`, for callers that need not know which passages fitted; its arguments."""
     return build_prompt(question, contexts, settings, demonstrations, count_tokens).messages
 
 

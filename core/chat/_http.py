@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from .openai import OpenAIChatSettings
 
 __all__ = ["ChatSender", "Reply"]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,7 @@ class ChatSender:
         """
         self._settings = settings
         self._client = JsonClient(settings, "/chat/completions", api_key)
+        self._doubted = False
 
     def send(self, body: dict[str, Any], stop: threading.Event) -> Reply:
         """Sends one request until it is answered, the retries are used up, or `stop` is set.
@@ -66,14 +70,7 @@ class ChatSender:
 
     def probe(self) -> Probe:
         """One short GET of the model list, without retries."""
-        return self._client.probe(self._lists_the_model)
-
-    def _lists_the_model(self, response: httpx.Response, url: str) -> Probe:
-        names = _model_names(response)
-        if names and self._settings.model not in names:
-            shown = self._client.clean(", ".join(sorted(names)[:8]))
-            return Probe(False, f"{url} answers, but lists no model '{self._settings.model}' (it lists {shown})")
-        return Probe(True, f"{url} answers" + (f" and lists '{self._settings.model}'" if names else ""))
+        return self._client.probe(self._settings.model)
 
     def _read(self, response: httpx.Response) -> Reply | Failure:
         try:
@@ -84,6 +81,7 @@ class ChatSender:
             read, wrote = int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
         except (ValueError, LookupError, TypeError, AttributeError):
             return Failure("the answer is not the JSON of a chat completion")
+        self._check_model(data.get("model"))
         text = message.get("content") if isinstance(message, dict) else None
         if not isinstance(text, str):
             refusal = message.get("refusal") if isinstance(message, dict) else None
@@ -92,9 +90,19 @@ class ChatSender:
         detail = "cut at max_tokens" if choice.get("finish_reason") == "length" else ""
         return Reply(text=text, detail=detail, prompt_tokens=read, completion_tokens=wrote)
 
-
-def _model_names(response: httpx.Response) -> set[str]:
-    try:
-        return {str(entry["id"]) for entry in response.json()["data"]}
-    except (ValueError, LookupError, TypeError):
-        return set()
+    def _check_model(self, served: Any) -> None:
+        """Says once that another model answers: servers of one model (llama.cpp) take any name in the request."""
+        asked = self._settings.model
+        if self._doubted or not isinstance(served, str) or not served:
+            return
+        # a hub name or a path stands before some names, a date or a tag after others
+        if not any(short.lower() in long.lower() for short, long in ((asked, served), (served, asked))):
+            self._doubted = True
+            served = self._client.clean(served[:200])
+            _log.warning(
+                "%s was asked for '%s', and answers as '%s'; what it says is kept under '%s': check model",
+                self._client.url,
+                asked,
+                served,
+                asked,
+            )

@@ -15,6 +15,7 @@ from ..components import Resources, Settings
 from ..errors import DataError, StageError
 from ..quiet import quiet_libraries
 from ._decoding import gumbel_sampler, stopper
+from .adapters import check_base, merged
 from .types import ChatRequest, Completion, Message, Probe
 from .weights import resolve_adapter, resolve_model, weights_fingerprint
 
@@ -34,7 +35,8 @@ class LocalChatSettings(Settings):
     revision: str | None = None
     """Branch, tag or commit on the hub; None takes the newest. Not used for a folder."""
     adapter: str | None = None
-    """Folder of a LoRA adapter (peft); it is merged into the weights at loading, so it costs no speed."""
+    """Folder of a LoRA adapter (peft); it is merged into the weights at loading, so it costs no speed. One that was
+    trained on another base is refused."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Number type of the weights; `auto` takes that of the files. float32 needs twice the memory of 16-bit types."""
     max_length: int | None = Field(default=None, ge=16)
@@ -47,7 +49,7 @@ class LocalChatSettings(Settings):
         """Makes the model handle; weights are loaded at its first use.
 
         Raises:
-            DataError: There is no such model or adapter.
+            DataError: There is no such model or adapter, or the adapter is of another base.
         """
         return LocalChat(self, resources)
 
@@ -96,10 +98,19 @@ class LocalChat:
         self._adapter = None
         if settings.adapter is not None:
             self._adapter = resolve_adapter(settings.adapter, resources, "llm.adapter")
+            doubt = check_base(self._folder, self._adapter, "llm.adapter", resources)
+            if doubt:
+                _log.warning("%s", doubt)
         self._lock = threading.Lock()
         self._model: Any = None
         self._tokenizer: Any = None
         self._warned: set[str] = set()
+        self._read = self._wrote = 0
+
+    @property
+    def spent(self) -> tuple[int, int, float]:
+        """Prompt tokens, completion tokens and money so far; it costs none."""
+        return self._read, self._wrote, 0.0
 
     def probe(self) -> Probe:
         """Whether the tokenizer and the config can be read; the weights are not loaded."""
@@ -139,7 +150,10 @@ class LocalChat:
                 else:
                     jobs.append(job)
             for batch in _batches(jobs, self.settings.batch_size):
-                done.update(self._decode(batch))
+                made = self._decode(batch)
+                self._read += sum(one.prompt_tokens for one in made.values())
+                self._wrote += sum(one.completion_tokens for one in made.values())
+                done.update(made)
         return [done[place] for place in range(len(requests))]
 
     def _decode(self, batch: list[_Job]) -> dict[int, Completion]:
@@ -248,12 +262,11 @@ class LocalChat:
             with quiet_libraries():
                 model: Any = AutoModelForCausalLM.from_pretrained(self._folder, dtype=self.settings.dtype)
                 if self._adapter is not None:
-                    from peft import PeftModel
-
-                    model = PeftModel.from_pretrained(model, str(self._adapter)).merge_and_unload()
+                    model = merged(model, self._adapter, "llm.adapter")
+        except DataError:
+            raise
         except Exception as error:  # as above
-            where = self._folder if self._adapter is None else f"{self._folder} with adapter {self._adapter}"
-            raise DataError(f"llm.model: {where} cannot be loaded as a causal language model: {error}") from None
+            raise DataError(f"llm.model: {self._folder} cannot be loaded as a causal language model: {error}") from None
         config = model.generation_config  # a model's sampling defaults do not apply: requests say what they want
         config.do_sample, config.temperature, config.top_p, config.top_k = False, None, None, None
         config.max_length = None

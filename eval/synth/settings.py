@@ -13,7 +13,9 @@ from ..splits import SplitBy
 __all__ = ["KINDS", "Kind", "SynthBudget", "SynthFilters", "SynthSettings", "SynthSplit"]
 
 Kind = Literal["single", "multi", "unanswerable"]
+"""Of a question: one passage answers it, two documents together do, or none does."""
 KINDS: tuple[Kind, ...] = ("single", "multi", "unanswerable")
+"""All of them."""
 
 
 class SynthBudget(Model):

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from ...core.distributed import help_leader, is_main, leading
 from ...core.errors import RagladderError, StageError
 from . import (
     ask,
@@ -32,6 +33,8 @@ from . import (
 from .logs import third_party_logs
 
 __all__ = ["app", "main"]
+
+_DENIED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
 
 app = typer.Typer(
     name="ragladder",
@@ -79,10 +82,10 @@ app.command("export", short_help="Write a run's pipeline as a folder that loads.
 app.command("components", short_help="List what can stand in a config, with settings and cost.")(components.components)
 app.add_typer(configs.app, name="configs")
 app.command("doctor", short_help="Show what is installed and reachable.")(doctor.doctor)
-app.add_typer(data.app, name="data")
+app.add_typer(data.app, name="data", short_help="Import, write, audit and split questions.")
 app.add_typer(judge.app, name="judge")
-app.add_typer(embed.app, name="embed")
-app.add_typer(llm.app, name="llm")
+app.add_typer(embed.app, name="embed", short_help="Finetune the embedding model by itself.")
+app.add_typer(llm.app, name="llm", short_help="The LLM rung by parts: prompts, data, LoRA, export.")
 
 
 def main() -> None:
@@ -92,12 +95,18 @@ def main() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     third_party_logs(verbose=False)
+    if not is_main():  # one of several processes of torchrun: it helps the first to train
+        sys.exit(help_leader())
     try:
-        app()
+        with leading():
+            app()
     except RagladderError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except OSError as error:
+        if error.errno in _DENIED and error.filename:
+            print(f"error: {error.filename}: {error.strerror}; mend that, or name another place", file=sys.stderr)
+            sys.exit(StageError.exit_code)
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         where = f" ({error.filename})" if error.filename else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -52,4 +53,4 @@ def copy(
 
     target = file or Path(f"{name}.yaml")
     copy_config(name, target)
-    print(f"{target}: edit its data section, then: ragladder check {target}")
+    print(f"{target}: edit its data section, then: ragladder check {shlex.quote(str(target))}")

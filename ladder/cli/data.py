@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -12,9 +13,10 @@ from .data_synth import synth
 from .options import Json, Overrides
 
 if TYPE_CHECKING:
-    from ...core.types import Document, Question
+    from ...core.types import Question
     from ...eval.audit import AuditReport
     from ...eval.closed_book import ClosedBook
+    from ...rag.parse import ParsedCorpus, ParseFailure
 
 __all__ = ["app"]
 
@@ -42,7 +44,7 @@ def import_(
 
     if documents is not None and format not in TAKES_DOCUMENTS:
         raise ConfigError(f"--documents: the format '{format}' brings its own documents; leave it out")
-    texts = {d.id: d.text for d in _parsed(documents)} if documents is not None else None
+    texts = {d.id: d.text for d in _parsed(documents).documents} if documents is not None else None
     imported = load_dataset(format, src, texts)
     write_dataset(dir, imported, documents)
     counts = _counts(imported.questions)
@@ -54,11 +56,8 @@ def import_(
     for note in imported.notes:
         print(f"note: {note}")
     questions = dir / "questions.jsonl"
-    if not counts["splits"]:
-        print(f"next: ragladder data split {questions}")
-    else:
-        where = f" --documents {dir / 'documents'}" if files else ""
-        print(f"next: ragladder data audit {questions}{where}")
+    where = ["--documents", str(dir / "documents")] if files else []
+    print(_next("audit", str(questions), *where) if counts["splits"] else _next("split", str(questions)))
 
 
 @app.command("audit")
@@ -70,7 +69,7 @@ def audit(
     run: Annotated[
         str | None, typer.Option(help="A run, whose measured spread gives the power.", show_default=False)
     ] = None,
-    cache_dir: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path(".ragladder"),
+    cache_dir: Annotated[Path, typer.Option(help="Where runs and parsed documents are kept.")] = Path(".ragladder"),
     sd: Annotated[float, typer.Option(help="Assumed standard deviation of the difference a question.")] = 0.3,
     near: Annotated[float, typer.Option(help="Similarity, 0 to 100, of near-duplicates.")] = 92.0,
     closed_book: Annotated[
@@ -89,7 +88,7 @@ def audit(
     if source.suffix in (".yaml", ".yml"):
         if documents is not None:
             raise ConfigError("--documents: the config names the documents; leave it out")
-        questions, parsed = _of_config(source, set_ or ())
+        questions, corpus = _of_config(source, set_ or ())
         known = _known(source, set_ or (), questions) if closed_book else None
     else:
         if closed_book:
@@ -97,12 +96,15 @@ def audit(
         if set_:
             raise ConfigError("--set: overrides a config's keys, but questions were given")
         questions = load_questions(source)
-        parsed, known = _parsed(documents) if documents is not None else None, None
+        corpus, known = _parsed(documents, cache_dir) if documents is not None else None, None
+    parsed = corpus.documents if corpus is not None else None
     report = audit_questions(questions, parsed, settings, _measured_sd(run, cache_dir) if run else None, known)
     if json:
         print(report.model_dump_json(indent=1))
     else:
-        _print_report(source, report)
+        _print_report(source, report, corpus.failures if corpus is not None else ())
+        if "none" in report.splits and source.suffix == ".jsonl":
+            print(_next("split", str(source)))
     if not report.fit:
         raise typer.Exit(3)
 
@@ -125,8 +127,9 @@ def split(
 ) -> None:
     """Give each question a split; no document stands in two. Stable when questions are added."""
     from ...core.errors import DataError
+    from ...core.words import counted
     from ...eval.questions import load_questions, save_questions
-    from ...eval.splits import split_questions
+    from ...eval.splits import balanced_seed, split_questions
 
     target = out or questions.with_name(f"{questions.stem}.split.jsonl")
     loaded = load_questions(questions)
@@ -141,12 +144,17 @@ def split(
         return
     print(f"{target}: {_sentence(_counts(result.questions))}")
     groups = ", ".join(f"{count} {name}" for name, count in result.groups.items())
-    print(f"groups: {groups}; the largest has {result.largest} questions")
+    print(f"groups: {groups}; the largest has {counted(result.largest, 'question')}")
     if result.moved:
-        print(f"note: {result.moved} questions had another split before")
+        print(f"note: {counted(result.moved, 'question')} had another split before")
     if result.largest > len(loaded) / 4:
         print("note: a group of more than a quarter of the questions makes the shares coarse")
-    print(f"next: ragladder data audit {target}")
+    if result.thin:
+        print(f"note: less than half of their share of the questions with evidence: {', '.join(result.thin)}")
+        nearest = seed if by == "tag" else balanced_seed(loaded, _shares(shares), by)
+        if nearest != seed:
+            print(f"note: --seed {nearest} comes nearer")
+    print(_next("audit", str(target)))
 
 
 def _shares(text: str) -> tuple[float, ...]:
@@ -158,14 +166,18 @@ def _shares(text: str) -> tuple[float, ...]:
         raise ConfigError(f"--shares {text}: expected three numbers with commas, for instance .5,.2,.3") from None
 
 
-def _parsed(folder: Path) -> list[Document]:
+def _next(name: str, *arguments: str) -> str:
+    return f"next: {shlex.join(['ragladder', 'data', name, *arguments])}"
+
+
+def _parsed(folder: Path, cache_dir: Path = Path(".ragladder")) -> ParsedCorpus:
     from ...core.components import Resources
     from ...rag.parse import ParseSettings, parse_corpus
 
-    return list(parse_corpus(folder, ParseSettings(), Resources(cache_dir=Path(".ragladder").absolute())).documents)
+    return parse_corpus(folder, ParseSettings(), Resources(cache_dir=cache_dir.absolute()))
 
 
-def _of_config(path: Path, overrides: Any) -> tuple[tuple[Question, ...], list[Document]]:
+def _of_config(path: Path, overrides: Any) -> tuple[tuple[Question, ...], ParsedCorpus]:
     """Questions and parsed documents of an experiment."""
     from ...core.progress import Reporter
     from ...eval.questions import load_questions
@@ -176,7 +188,7 @@ def _of_config(path: Path, overrides: Any) -> tuple[tuple[Question, ...], list[D
     base = path.absolute().parent
     questions = load_questions(config.resources(base).path(config.data.questions))
     bench = Workbench(config, base, questions, Reporter(quiet=True))
-    return questions, list(bench.get(bench.documents_stage(config.pipeline)).documents)
+    return questions, bench.get(bench.documents_stage(config.pipeline))
 
 
 def _known(path: Path, overrides: Any, questions: tuple[Question, ...]) -> ClosedBook:
@@ -225,14 +237,20 @@ def _counts(questions: Any) -> dict[str, Any]:
 
 
 def _sentence(counts: Mapping[str, Any]) -> str:
+    from ...core.words import counted
+
     splits = ", ".join(f"{count} {name}" for name, count in counts["splits"].items()) or "no splits"
-    return f"{counts['questions']} questions ({splits}), {counts['unanswerable']} of them unanswerable"
+    return f"{counted(counts['questions'], 'question')} ({splits}), {counts['unanswerable']} of them unanswerable"
 
 
-def _print_report(source: Path, report: AuditReport) -> None:
+def _print_report(source: Path, report: AuditReport, failures: Sequence[ParseFailure]) -> None:
+    from ...core.words import counted
+
     splits = ", ".join(f"{count} {name}" for name, count in report.splits.items())
-    searched = "" if report.documents is None else f", {report.documents} documents"
-    print(f"{source}: {report.questions} questions ({splits}), {report.unanswerable} unanswerable{searched}")
+    searched = "" if report.documents is None else f", {counted(report.documents, 'document')}"
+    print(f"{source}: {counted(report.questions, 'question')} ({splits}), {report.unanswerable} unanswerable{searched}")
+    for failure in failures:
+        print(f"could not be read: {failure.doc_id}: {failure.reason}")
     for finding in report.findings:
         print(f"{finding.level:7}  {finding.check}: {finding.message}")
         if finding.examples != ("all",):
@@ -243,7 +261,7 @@ def _print_report(source: Path, report: AuditReport) -> None:
     for name, values in report.tags.items():
         print(f"tag      {name}: " + ", ".join(f"{value} {sum(found.values())}" for value, found in values.items()))
     errors = sum(finding.level == "error" for finding in report.findings)
-    print("fit to decide by" if report.fit else f"unfit: mend the {errors} errors above")
+    print("fit to decide by" if report.fit else f"unfit: mend the {counted(errors, 'error')} above")
 
 
 def _print_json(value: Mapping[str, Any]) -> None:

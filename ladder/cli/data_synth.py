@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import shlex
+import json as json_module
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -96,7 +97,18 @@ def _lines(outcome: SynthOutcome, config: Path, out: Path, overrides: list[str] 
     if outcome.file is None:
         lines.append("no question passed: nothing was written; look at the counts above, and take a stronger LLM")
         return lines
-    questions = f"data.questions={shlex.quote(str(out.absolute()))}"
+    questions = f"data.questions={_value(os.path.relpath(out.absolute(), config.absolute().parent))}"
     lines.append(f"{outcome.file}: {report.kept} questions")
     lines.append(f"next: {command('data audit', config, [*(overrides or ()), questions])}")
     return lines
+
+
+def _value(text: str) -> str:
+    """A text as a YAML value; quoted only where YAML would read it as something else."""
+    import yaml
+
+    try:
+        plain = yaml.safe_load(text) == text
+    except yaml.YAMLError:
+        plain = False
+    return text if plain else json_module.dumps(text, ensure_ascii=False)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from .options import Config, Json, Overrides, Quiet, Verbose, command
+from ._show import next_line, print_result, reporter
+from .options import Config, Json, Overrides, Quiet, Verbose
 
 if TYPE_CHECKING:
+    from ...embeddings.export import ExportedModel
+    from ...embeddings.probe import EmbedEstimate
     from ..embedding_curve import LearningCurve
     from ..embedding_search import SearchResult
     from ..finetune_embedding import EmbedTraining, PairsReport
@@ -35,15 +38,10 @@ def pairs(
     verbose: Verbose = False,
 ) -> None:
     """Print the training pairs of the config's pipeline, its mined negatives, and what was left out and why."""
-    from ...core.progress import Reporter
     from ..finetune_embedding import embed_pairs
 
-    report = embed_pairs(config, set_ or (), show, Reporter(quiet=quiet or json, verbose=verbose))
-    if json:
-        print(report.model_dump_json(indent=1))
-        return
-    _print_pairs(report, full)
-    print(f"next: {command('embed train', config, set_)}")
+    report = embed_pairs(config, set_ or (), show, reporter(quiet, json, verbose))
+    print_result(report, json, lambda: [*_pairs(report, full), next_line("embed train", config, set_)])
 
 
 @app.command("train")
@@ -61,18 +59,28 @@ def train(
 
     Killed, it goes on where it was.
     """
-    from ...core.progress import Reporter
     from ..finetune_embedding import embed_train
 
-    result = embed_train(config, set_ or (), out, Reporter(quiet=quiet or json, verbose=verbose))
-    if json:
-        print(result.model_dump_json(indent=1))
-        return
-    _print_training(result)
-    if result.overrides:
-        print(f"next: {command('eval', config, [*(set_ or ()), *result.overrides])}")
-    else:
-        print(f"next: {command('embed pairs', config, set_)}")
+    result = embed_train(config, set_ or (), out, reporter(quiet, json, verbose))
+    used = [*(set_ or ()), *result.overrides]
+    after = next_line("eval", config, used) if result.overrides else next_line("embed pairs", config, set_)
+    print_result(result, json, lambda: [*_training(result), after])
+
+
+@app.command("export")
+def export(
+    model: Annotated[str, typer.Argument(help="The model's folder, or a hub name.", show_default=False)],
+    folder: Annotated[Path, typer.Argument(help="A new folder.", show_default=False)],
+    backend: Annotated[Literal["onnx", "openvino"], typer.Option(help="What is to run it.")] = "onnx",
+    dtype: Annotated[Literal["fp32", "int8"], typer.Option(help="int8 (onnx) quantises: compare it first.")] = "fp32",
+    json: Json = False,
+) -> None:
+    """Write a model with its network for ONNX Runtime or OpenVINO, compared with torch first."""
+    from ...core.components import Resources
+    from ...embeddings.export import export_model
+
+    found = export_model(model, backend, dtype, folder, Resources())
+    print_result(found, json, lambda: _exported(found, backend))
 
 
 @app.command("estimate")
@@ -85,20 +93,10 @@ def estimate(
     verbose: Verbose = False,
 ) -> None:
     """Estimate time and memory of the training, from a few steps that are really made."""
-    from ...core.progress import Reporter
     from ..finetune_embedding import embed_estimate
 
-    found = embed_estimate(config, set_ or (), price, Reporter(quiet=quiet or json, verbose=verbose))
-    if json:
-        print(found.model_dump_json(indent=1))
-        return
-    memory = "unknown" if found.peak_memory_mb is None else f"{found.peak_memory_mb:,.0f} MB"
-    print(f"steps: {found.steps} of {found.batch_size} pairs, {found.seconds_per_step:.2f} s each")
-    print(f"time: about {found.seconds / 60:.1f} minutes ({found.pairs_per_second:.1f} pairs a second)")
-    print(f"peak memory: {memory}; weights trained: {found.trained_parameters:,}")
-    if price:
-        print(f"cost: {found.money:.2f}")
-    print(f"next: {command('embed train', config, set_)}")
+    found = embed_estimate(config, set_ or (), price, reporter(quiet, json, verbose))
+    print_result(found, json, lambda: [*_estimate(found, price), next_line("embed train", config, set_)])
 
 
 @app.command("curve")
@@ -110,15 +108,10 @@ def curve(
     verbose: Verbose = False,
 ) -> None:
     """Train on a quarter, a half and all of the pairs, and say whether more pairs would help."""
-    from ...core.progress import Reporter
     from ..finetune_embedding import embed_curve
 
-    found = embed_curve(config, set_ or (), Reporter(quiet=quiet or json, verbose=verbose))
-    if json:
-        print(found.model_dump_json(indent=1))
-        return
-    _print_curve(found)
-    print(f"next: {command('embed train', config, set_)}")
+    found = embed_curve(config, set_ or (), reporter(quiet, json, verbose))
+    print_result(found, json, lambda: [*_curve(found), next_line("embed train", config, set_)])
 
 
 @app.command("search")
@@ -130,84 +123,98 @@ def search(
     verbose: Verbose = False,
 ) -> None:
     """Search over learning rate, epochs, loss, batch size and negatives, on dev; killed, it goes on where it was."""
-    from ...core.progress import Reporter
     from ..finetune_embedding import embed_search
 
-    found = embed_search(config, set_ or (), Reporter(quiet=quiet or json, verbose=verbose))
-    if json:
-        print(found.model_dump_json(indent=1))
-        return
-    _print_search(found)
-    print(f"next: {command('embed train', config, [*(set_ or ()), *found.overrides])}")
+    found = embed_search(config, set_ or (), reporter(quiet, json, verbose))
+    best = [*(set_ or ()), *found.overrides]
+    print_result(found, json, lambda: [*_search(found), next_line("embed train", config, best)])
 
 
-def _print_curve(found: LearningCurve) -> None:
-    print(f"dev {found.metric}: {found.base_score:.4f} without training")
-    for point in found.points:
-        print(f"  {point.pairs:>6} pairs  {point.score:.4f}")
+def _estimate(found: EmbedEstimate, price: float) -> list[str]:
+    memory = "unknown" if found.peak_memory_mb is None else f"{found.peak_memory_mb:,.0f} MB"
+    lines = [
+        f"steps: {found.steps} of {found.batch_size} pairs, {found.seconds_per_step:.2f} s each",
+        f"time: about {found.seconds / 60:.1f} minutes ({found.pairs_per_second:.1f} pairs a second)",
+        f"peak memory: {memory}; weights trained: {found.trained_parameters:,}",
+    ]
+    return [*lines, f"cost: {found.money:.2f}"] if price else lines
+
+
+def _exported(found: ExportedModel, backend: str) -> list[str]:
+    return [
+        f"exported to {found.folder}: {backend}/{', '.join(found.files)}",
+        f"inputs: {', '.join(found.inputs)}; output: a vector a token, before pooling and normalising",
+        f"in a pipeline: embed: {{model: {found.folder}, backend: {backend}}}",
+    ]
+
+
+def _curve(found: LearningCurve) -> list[str]:
     said = {
         "more data": "more data: twice the pairs should gain a worthwhile amount",
         "enough": "enough: twice the pairs should not gain a worthwhile amount",
         "unclear": "unclear: the interval holds the worthwhile gain; more dev questions would narrow it",
     }
-    print(
+    return [
+        f"dev {found.metric}: {found.base_score:.4f} without training",
+        *(f"  {point.pairs:>6} pairs  {point.score:.4f}" for point in found.points),
         f"gain per doubling: {found.gain_per_doubling:+.4f} [{found.low:+.4f}, {found.high:+.4f}] "
-        f"(worthwhile: {found.worthwhile:g})"
-    )
-    print(said[found.verdict])
+        f"(worthwhile: {found.worthwhile:g})",
+        said[found.verdict],
+    ]
 
 
-def _print_search(found: SearchResult) -> None:
-    print(f"dev {found.metric}: {found.base_score:.4f} without training")
+def _search(found: SearchResult) -> list[str]:
+    lines = [f"dev {found.metric}: {found.base_score:.4f} without training"]
     for trial in found.trials:
         shown = ", ".join(
             f"{name} {value:.2g}" if isinstance(value, float) else f"{name} {value}"
             for name, value in trial.settings.items()
         )
         score = "     -" if trial.score is None else f"{trial.score:.4f}"
-        print(f"  {score}  {trial.state:<8}  {shown}{'  <- best' if trial.number == found.best else ''}")
-    print("the best of many on dev is too good to be true; the gate of a climb looks at test")
+        best = "  <- best" if trial.number == found.best else ""
+        lines.append(f"  {score}  {trial.state:<8}  {shown}{best}")
+    return [*lines, "the best of many on dev is too good to be true; the gate of a climb looks at test"]
 
 
-def _print_pairs(report: PairsReport, full: bool) -> None:
-    print(report.summary)
+def _pairs(report: PairsReport, full: bool) -> list[str]:
+    lines = [report.summary]
     if report.negatives is not None:
         counts = report.negatives
-        print(
+        lines.append(
             f"hard negatives: {counts['complete']} pairs have all, {counts['partial']} some, {counts['without']} none "
             "(kept, with in-batch negatives alone)"
         )
     for pair in report.pairs:
-        print(f"\n{pair.question_id}  {pair.query}\n  +  {_one_line(f'{pair.chunk_id}: {pair.positive}', full)}")
-        for negative in pair.negatives:
-            print(f"  -  {_one_line(negative, full)}")
-    if report.pairs:
-        print()
+        positive = _one_line(f"{pair.chunk_id}: {pair.positive}", full)
+        lines += ["", f"{pair.question_id}  {pair.query}", f"  +  {positive}"]
+        lines += [f"  -  {_one_line(negative, full)}" for negative in pair.negatives]
+    return [*lines, ""] if report.pairs else lines
 
 
 def _one_line(text: str, full: bool) -> str:
     return " ".join(text.split()) if full else textwrap.shorten(text, WIDTH, placeholder=" …")
 
 
-def _print_training(result: EmbedTraining) -> None:
+def _training(result: EmbedTraining) -> list[str]:
     training = result.training
     if result.model is None:
-        print(f"dev {result.metric}: {result.before:.4f} before, {result.after:.4f} with the query adapter")
-        print(f"query adapter: {result.query_adapter}" if result.improved else "no query adapter beats the base on dev")
-        return
-    print(f"dev {result.metric}: {result.before:.4f} before, {result.after:.4f} after (among the candidates of dev)")
-    if result.improved:
-        print(
-            f"kept: {training['alpha']:g} of the weights of epoch {training['best_epoch']}, the rest of the base's; "
-            "chosen on dev, so a little too good to be true"
-        )
-    else:
-        print("kept: the base itself, as no trained model beats it on dev")
+        adapter = "no query adapter beats the base on dev"
+        if result.improved:
+            adapter = f"query adapter: {result.query_adapter}"
+        return [f"dev {result.metric}: {result.before:.4f} before, {result.after:.4f} with the query adapter", adapter]
+    kept = (
+        f"kept: {training['alpha']:g} of the weights of epoch {training['best_epoch']}, the rest of the base's; "
+        "chosen on dev, so a little too good to be true"
+        if result.improved
+        else "kept: the base itself, as no trained model beats it on dev"
+    )
     when = "trained earlier," if result.reused else "trained"
-    print(f"{when} in {training['seconds']:.0f} s on {training['pairs']} pairs, {training['precision']}")
+    lines = [
+        f"dev {result.metric}: {result.before:.4f} before, {result.after:.4f} after (among the candidates of dev)",
+        kept,
+        f"{when} in {training['seconds']:.0f} s on {training['pairs']} pairs, {training['precision']}",
+    ]
     if result.adapter_score is not None:
-        print(
-            f"query adapter: dev {result.adapter_score:.4f}"
-            + (f": {result.query_adapter}" if result.query_adapter else " (changes nothing)")
-        )
-    print(f"model: {result.model}")
+        what = f": {result.query_adapter}" if result.query_adapter else " (changes nothing)"
+        lines.append(f"query adapter: dev {result.adapter_score:.4f}{what}")
+    return [*lines, f"model: {result.model}"]

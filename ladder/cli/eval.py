@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from .options import Config, Json, Overrides, Quiet, Verbose, command
+
+if TYPE_CHECKING:
+    from ..evaluate import EvalResult
 
 __all__ = ["evaluate"]
 
@@ -27,17 +30,7 @@ def evaluate(
     if json:
         print(result.model_dump_json(indent=1))
         return
-    print(f"{result.name}, {split}: {result.questions} questions, {result.documents} documents")
-    width = max(len(metric) for metric in result.scores)
-    for metric, score in result.scores.items():
-        shown = "no value" if score.mean is None else f"{score.mean:8.4f}"
-        interval = "" if score.low is None or score.high is None else f"  [{score.low:.4f}, {score.high:.4f}]"
-        print(f"  {metric:{width}}  {shown}{interval}  {score.n_ok}/{score.n}")
-    for metric, missing in result.missing.items():
-        shown = ", ".join(f"{count} {status}" for status, count in missing.statuses.items())
-        print(f"  without a score: {metric}: {shown}; the first: {missing.reason}")
-    if result.missing:
-        print("  the same command asks again for what an endpoint did not answer")
+    print("\n".join(_lines(result)))
     if result.published:
         from ..published import published_lines
 
@@ -47,3 +40,28 @@ def evaluate(
         print("note: choose nothing by these figures, or the gate's promise is void; choose on dev")
     else:
         print(f"next: {command('climb', config, set_)}")
+
+
+def _lines(result: EvalResult) -> list[str]:
+    """What was scored, and what could not be."""
+    from ...core.words import counted
+
+    questions, documents = counted(result.questions, "question"), counted(result.documents, "document")
+    lines = [f"{result.name}, {result.split}: {questions}, {documents}"]
+    lines += [f"  could not be read: {name}: {reason}" for name, reason in result.failures.items()]
+    width = max(len(metric) for metric in result.scores)
+    without = [metric for metric, score in result.scores.items() if not score.n]
+    for metric, score in result.scores.items():
+        if metric in without:
+            continue
+        shown = "no value" if score.mean is None else f"{score.mean:8.4f}"
+        interval = "" if score.low is None or score.high is None else f"  [{score.low:.4f}, {score.high:.4f}]"
+        lines.append(f"  {metric:{width}}  {shown}{interval}  {score.n_ok}/{score.n}")
+    if without:
+        lines.append(f"  apply to none of the questions: {', '.join(without)}")
+    for metric, missing in result.missing.items():
+        shown = ", ".join(f"{count} {status}" for status, count in missing.statuses.items())
+        lines.append(f"  without a score: {metric}: {shown}; the first: {missing.reason}")
+    if any(missing.statuses.keys() & {"timeout", "judge_error"} for missing in result.missing.values()):
+        lines.append("  the same command asks again for what an endpoint did not answer")
+    return lines

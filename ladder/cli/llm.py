@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from .options import Config, Json, Overrides, Quiet, Verbose, command
+from ._show import next_line, print_result, reporter
+from .options import Config, Json, Overrides, Quiet, Verbose
 
 if TYPE_CHECKING:
-    from ...core.progress import Reporter
-    from ...llm_ft.export import ExportFormat
+    from ...llm_ft.export import AdapterExport, ExportFormat
+    from ..compare_llm import LLMComparison
     from ..finetune_llm import CurveReport, LLMData, LLMTraining, PromptReport
 
 __all__ = ["app"]
@@ -28,18 +30,14 @@ def prompts(
     """Try the prompts of rungs.llm.prompts on dev, and list what the best one still answers wrongly."""
     from ..finetune_llm import llm_prompts
 
-    report = llm_prompts(config, set_ or (), _reporter(quiet or json, verbose))
-    if json:
-        print(report.model_dump_json(indent=1))
-        return
-    _print_prompts(report)
-    print(f"next: {command('llm data', config, set_)}")
+    report = llm_prompts(config, set_ or (), reporter(quiet, json, verbose))
+    print_result(report, json, lambda: [*_prompts(report), next_line("llm data", config, set_)])
 
 
 @app.command("data")
 def data(
     config: Config,
-    show: Annotated[int, typer.Option(min=0, help="Examples to print whole, evenly spread over all.")] = 5,
+    rows: Annotated[int, typer.Option("--show", min=0, help="Examples to print whole, evenly spread over all.")] = 5,
     page: Annotated[
         Path | None, typer.Option(help="File for a page of the checks and the samples, to read and to share.")
     ] = None,
@@ -54,24 +52,22 @@ def data(
 ) -> None:
     """Build the LoRA examples through the config's retriever and check them. Exit code 3: not fit to train on."""
     from ...core.errors import ConfigError
+    from ...core.words import counted
     from ...llm_ft.estimate import EstimateSettings
     from ..finetune_llm import llm_data
 
     if price and not estimate:
         raise ConfigError("--price: is for --estimate; add it, or leave the price out")
     wanted = EstimateSettings(price_per_hour=price) if estimate else None
-    result = llm_data(config, set_ or (), show, wanted, _reporter(quiet or json, verbose))
+    result = llm_data(config, set_ or (), rows, wanted, reporter(quiet, json, verbose))
     errors = len(result.report.errors)
+    lines = [*_samples(result), *_findings(result, estimate, price)]
     if page is not None:
         from ...core.cache import write_atomic
 
-        lines = ["# Training data", "", *_samples(result), *_findings(result, estimate, price)]
-        write_atomic(page, ("\n".join(lines) + "\n").encode())
-    if json:
-        print(result.model_dump_json(indent=1))
-    else:
-        print("\n".join([*_samples(result), *_findings(result, estimate, price)]))
-        print(f"unfit: mend the {errors} errors above" if errors else f"next: {command('llm train', config, set_)}")
+        write_atomic(page, ("\n".join(["# Training data", "", *lines]) + "\n").encode())
+    unfit = f"unfit: mend the {counted(errors, 'error')} above"
+    print_result(result, json, lambda: [*lines, unfit if errors else next_line("llm train", config, set_)])
     if errors:
         raise typer.Exit(3)
 
@@ -91,16 +87,10 @@ def train(
     """Train a LoRA adapter on the config's pipeline; nothing is adopted. Killed, it goes on where it was."""
     from ..finetune_llm import llm_train
 
-    result = llm_train(config, set_ or (), out, _reporter(quiet or json, verbose))
-    if json:
-        print(result.model_dump_json(indent=1))
-        return
-    _print_training(result)
-    if result.improved:
-        used = [*(set_ or ()), f"pipeline.generate.llm.adapter={result.adapter}", *_prompt_changes(result)]
-        print(f"next: {command('eval', config, used)}")
-    else:
-        print(f"next: {command('llm data', config, set_)}")
+    result = llm_train(config, set_ or (), out, reporter(quiet, json, verbose))
+    used = [*(set_ or ()), f"pipeline.generate.llm.adapter={result.adapter}", *_prompt_changes(result)]
+    after = next_line("eval", config, used) if result.improved else next_line("llm data", config, set_)
+    print_result(result, json, lambda: [*_training(result), after])
 
 
 @app.command("curve")
@@ -110,12 +100,27 @@ def curve(
     """Train on a quarter, half and all of the train questions, and predict what doubling them would bring."""
     from ..finetune_llm import llm_curve
 
-    report = llm_curve(config, set_ or (), _reporter(quiet or json, verbose))
-    if json:
-        print(report.model_dump_json(indent=1))
-        return
-    _print_curve(report)
-    print(f"next: {command('llm train', config, set_)}")
+    report = llm_curve(config, set_ or (), reporter(quiet, json, verbose))
+    print_result(report, json, lambda: [*_curve(report), next_line("llm train", config, set_)])
+
+
+@app.command("compare")
+def compare(
+    config: Config,
+    adapter: Annotated[
+        Path | None, typer.Option(help="The adapter. Default: the config's own.", show_default=False)
+    ] = None,
+    rows: Annotated[int, typer.Option("--show", min=0, help="Answers to print side by side.")] = 10,
+    set_: Overrides = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Ask base and adapter the dev questions: wins and losses, edge cases side by side, what it forgets."""
+    from ..compare_llm import llm_compare
+
+    result = llm_compare(config, set_ or (), adapter, reporter(quiet, json, verbose))
+    print_result(result, json, lambda: [*_comparison(result, rows), next_line("climb", config, set_)])
 
 
 @app.command("export")
@@ -142,32 +147,25 @@ def export(
         raise ConfigError(f"--formats: '{', '.join(unknown)}' is not known; choose from {', '.join(EXPORT_FORMATS)}")
     chosen = cast("list[ExportFormat]", wanted)
     result = llm_export(config, set_ or (), folder, adapter, chosen, name, base)
-    if json:
-        print(result.model_dump_json(indent=1))
-        return
-    print(f"exported to {result.folder}")
-    for note in result.notes:
-        print(f"note: {note}")
-    for server, line in result.commands.items():
-        print(f"{server}:\n  " + line.replace("\n", "\n  "))
-    print(f"next: cd {folder}, and one of the commands above")
+    print_result(result, json, lambda: _exported(result, folder))
 
 
-def _reporter(quiet: bool, verbose: bool) -> Reporter:
-    from ...core.progress import Reporter
+def _exported(result: AdapterExport, folder: Path) -> list[str]:
+    lines = [f"exported to {result.folder}", *(f"note: {note}" for note in result.notes)]
+    lines += [f"{server}:\n  " + line.replace("\n", "\n  ") for server, line in result.commands.items()]
+    return [*lines, f"next: cd {shlex.quote(str(folder))}, and one of the commands above"]
 
-    return Reporter(quiet=quiet, verbose=verbose)
 
-
-def _print_prompts(report: PromptReport) -> None:
+def _prompts(report: PromptReport) -> list[str]:
     how = ", ".join(f"{key} = {value}" for key, value in report.changes.items()) or "the config's own"
-    print(f"best of {report.tried} prompts tried and the config's: {how}")
-    print(f"{report.metric} on dev: {_mean(report.estimate.mean)}")
+    lines = [
+        f"best of {report.tried} prompts tried and the config's: {how}",
+        f"{report.metric} on dev: {_mean(report.estimate.mean)}",
+    ]
     if report.reference is not None:
-        print(f"the reference LLM with the same prompt: {_mean(report.reference.mean)}")
-    print(f"edge cases left for training: {len(report.edge_cases)} of {report.estimate.n} dev questions")
-    for question in report.edge_cases:
-        print(f"  {question}")
+        lines.append(f"the reference LLM with the same prompt: {_mean(report.reference.mean)}")
+    lines.append(f"edge cases left for training: {len(report.edge_cases)} of {report.estimate.n} dev questions")
+    return [*lines, *(f"  {question}" for question in report.edge_cases)]
 
 
 def _samples(result: LLMData) -> list[str]:
@@ -209,29 +207,28 @@ def _findings(result: LLMData, estimate: bool, price: float) -> list[str]:
             f"estimate: {_duration(cost.seconds)} for {cost.steps} steps ({cost.examples_per_second:.3g} examples/s), "
             f"{cost.peak_memory / 2**30:.1f} GiB, {cost.trainable_parameters:,} parameters trained{money}"
         )
+        lines += [f"the whole rung: {line}" for line in result.work]
     elif estimate:
         lines.append("estimate: not made, as this data cannot be trained on")
     return lines
 
 
-def _print_training(result: LLMTraining) -> None:
+def _training(result: LLMTraining) -> list[str]:
     training = result.training
     if result.before is None or result.after is None:
-        print("dev loss: not measured, as no dev example fits the window; the adapter of the last epoch is kept")
+        lines = ["dev loss: not measured, as no dev example fits the window; the adapter of the last epoch is kept"]
     else:
         fell = "" if result.improved else ": it did not fall, so the adapter has learnt nothing that dev shows"
-        print(f"dev loss: {result.before:.4f} before, {result.after:.4f} after{fell}")
+        lines = [f"dev loss: {result.before:.4f} before, {result.after:.4f} after{fell}"]
     when = "trained earlier," if result.reused else "trained"
-    print(
+    lines.append(
         f"{when} in {_duration(training['seconds'])} on {training['examples']} examples: {training['steps']} steps, "
         f"the adapter is that of step {training['best_step']}; {training['trainable_parameters']:,} of "
         f"{training['total_parameters']:,} parameters, {training['dtype']}"
     )
     if result.searched > 1:
-        print(f"the best of {result.searched} trainings by dev loss")
-    for note in training["notes"]:
-        print(f"note: {note}")
-    print(f"adapter: {result.adapter}")
+        lines.append(f"the best of {result.searched} trainings by dev loss")
+    return [*lines, *(f"note: {note}" for note in training["notes"]), f"adapter: {result.adapter}"]
 
 
 def _prompt_changes(result: LLMTraining) -> list[str]:
@@ -241,14 +238,33 @@ def _prompt_changes(result: LLMTraining) -> list[str]:
     return [f"{key}={json.dumps(value)}" for key, value in result.prompt_changes.items()]
 
 
-def _print_curve(report: CurveReport) -> None:
+def _curve(report: CurveReport) -> list[str]:
+    lines = []
     for point in report.points:
         loss = "" if point["dev_loss"] is None else f", dev loss {point['dev_loss']:.4f}"
-        print(
+        lines.append(
             f"{point['share']:5.0%}  {point['questions']} questions, {point['examples']} examples: {report.metric} "
             f"{_mean(point[report.metric])}{loss}"
         )
-    print(f"{report.advice.replace('_', ' ')}: {report.reason}")
+    return [*lines, f"{report.advice.replace('_', ' ')}: {report.reason}"]
+
+
+def _comparison(result: LLMComparison, rows: int) -> list[str]:
+    one, edge = result.comparison, result.edge_cases
+    interval = "" if one.low is None or one.high is None else f" (95% interval {one.low:+.4f} to {one.high:+.4f})"
+    gain = "unknown" if one.difference is None else f"{one.difference:+.4f}{interval}"
+    lines = [
+        f"{result.metric} on dev: {_mean(one.incumbent)} base, {_mean(one.candidate)} adapter: {gain}; {one.wins} won, "
+        f"{one.ties} tied, {one.losses} lost",
+        f"edge cases: {len(edge['mended'])} of {len(edge['questions'])} that the base loses are mended; "
+        f"{len(edge['newly_lost'])} others newly lost",
+    ]
+    for row in edge["answers"][:rows]:
+        lines += [f"--- {row['question_id']} ({row['became']})", row["question"], f"reference: {row['reference']}"]
+        for name, side in (("base", "before"), ("adapter", "after")):
+            lines.append(f"{name} ({_mean(row[f'{side}_score'])}): {row[side]}")
+            lines += [f"  {claim}" for claim in row.get(f"{side}_claims", ())]
+    return lines if result.forgetting is None else [*lines, f"forgetting: {result.forgetting.sentence()}"]
 
 
 def _mean(value: float | None) -> str:

@@ -62,7 +62,9 @@ def sweep(
         print("\n".join(sweep_lines(record, top)))
         print(f"\nsweep: {_short(ready.folder)}")
         if record.best_yaml:
-            print(f"best:  {_short(record.best_yaml)}\nnext:  {command('climb', Path(_short(record.best_yaml)), None)}")
+            print(f"best:  {_short(record.best_yaml)}")
+            if record.split == "dev":  # else test is used up, and a climb would flatter
+                print(f"next:  {command('climb', Path(_short(record.best_yaml)), None)}")
     if record.status == "budget" and not ready.planned_end:
         raise BudgetError(f"the sweep was ended by its budget; raise it and go on with: {again}")
 

@@ -15,6 +15,7 @@ from .explorer import arms_in_order
 from .flow import Flow
 from .run_folder import RunFolder
 from .view import View
+from .words import headline
 
 __all__ = ["csv_bytes", "write_exports"]
 
@@ -42,10 +43,16 @@ def _report(run: RunFolder, view: View) -> dict[str, Any]:
     return {
         "run": record.run_id,
         "summary": record.summary,
+        "headline": headline(record),
         "next_step": record.next_step,
         "answer_metric": record.answer_metric,
         "rungs": [
-            {"rung": rung.name, "verdict": rung.decision.verdict, "reasons": list(rung.decision.reasons)}
+            {
+                "rung": rung.name,
+                "verdict": rung.decision.verdict,
+                "reasons": list(rung.decision.reasons),
+                "forgone": _plain(rung.forgone),
+            }
             for rung in record.rungs
         ],
         "flow": _flow(view.flow) if view.flow else None,

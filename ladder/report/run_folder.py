@@ -7,14 +7,16 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from ...core.errors import DataError
 from ..records import LadderRecord
 
-__all__ = ["RunFolder", "json_object", "read_run", "text_of"]
+__all__ = ["RunFolder", "json_object", "parsed_record", "read_run", "text_of"]
+
+Record = TypeVar("Record", bound=BaseModel)
 
 SCORE_COLUMNS = ("arm", "split", "question_id", "metric", "value", "status", "detail")
 OPTIONAL = {
@@ -82,7 +84,7 @@ def read_run(run_dir: Path) -> RunFolder:
     trials = _columns(run_dir / "trials.parquet", ("trial", "axis", "value"))
     return RunFolder(
         name=run_dir.resolve().name,
-        record=_record(path),
+        record=parsed_record(path, LadderRecord, "climb again"),
         config=text_of(run_dir / "config.yaml"),
         best=text_of(run_dir / "best.yaml"),
         env=json_object(run_dir / "env.json"),
@@ -95,15 +97,25 @@ def read_run(run_dir: Path) -> RunFolder:
     )
 
 
-def _record(path: Path) -> LadderRecord:
+def parsed_record(path: Path, model: type[Record], again: str) -> Record:
+    """Reads the record that a command wrote.
+
+    Args:
+        path: `ladder.json` or `sweep.json`.
+        model: What it is to fit.
+        again: What makes it anew, for the message: `climb again`.
+
+    Raises:
+        DataError: It does not fit.
+    """
     try:
-        return LadderRecord.model_validate_json(path.read_bytes())
+        return model.model_validate_json(path.read_bytes())
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "(top)"
         raise DataError(
             f"{path}: does not fit this version of ragladder: {where}: {first['msg']}; "
-            "use the version that wrote it, or climb again (what is cached is not computed again)"
+            f"use the version that wrote it, or {again} (what is cached is not computed again)"
         ) from None
 
 

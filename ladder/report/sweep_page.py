@@ -6,13 +6,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
 from ...core.cache import write_atomic
-from ...core.errors import DataError
 from .exports import csv_bytes
 from .render import write_page
-from .run_folder import json_object, text_of
+from .run_folder import json_object, parsed_record, text_of
 from .sweep_views import compact, of_sweep
 
 if TYPE_CHECKING:
@@ -36,7 +33,9 @@ def build_sweep_report(folder: Path) -> Path:
     Raises:
         DataError: `sweep.json` does not fit this version.
     """
-    record = _record(folder / "sweep.json")
+    from ..sweep.results import SweepRecord
+
+    record = parsed_record(folder / "sweep.json", SweepRecord, "sweep again")
     values = {
         "record": record,
         "shown": of_sweep(record),
@@ -49,24 +48,15 @@ def build_sweep_report(folder: Path) -> Path:
     return path
 
 
-def _record(path: Path) -> SweepRecord:
-    from ..sweep.results import SweepRecord
-
-    try:
-        return SweepRecord.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "(top)"
-        raise DataError(
-            f"{path}: does not fit this version of ragladder: {where}: {first['msg']}; "
-            "use the version that wrote it, or sweep again (what is cached is not computed again)"
-        ) from None
-
-
 def _rows(record: SweepRecord) -> Iterable[list[Any]]:
     axes = [axis.axis for axis in record.axes]
-    yield ["rank", "trial", "status", "error", *record.objectives, "behind", "same_as_best", "pareto", "seconds", *axes]
+    gains = ["gain", "gain_low", "gain_high", "gain_p", "gain_verdict"]
+    compared = ["behind", "same_as_best", *gains, "pareto"]
+    yield ["rank", "trial", "status", "error", *record.objectives, *compared, "seconds", *axes]
     for t in record.trials:
         scores = [t.objectives.get(name) for name in record.objectives]
         point = [compact(t.point[axis]) if axis in t.point else "" for axis in axes]
-        yield [t.rank, t.trial, t.status, t.error, *scores, t.behind, t.same_as_best, t.pareto, t.seconds, *point]
+        g = t.gain
+        gain = [g.difference, g.low, g.high, g.p_value, g.verdict] if g is not None else [None] * len(gains)
+        shown = [t.behind, t.same_as_best, *gain, t.pareto]
+        yield [t.rank, t.trial, t.status, t.error, *scores, *shown, t.seconds, *point]

@@ -6,7 +6,7 @@ import textwrap
 from typing import TYPE_CHECKING
 
 from ..records import LadderRecord, RungRecord
-from .words import VERDICTS, arm_name, cost_words, interval, number, signed
+from .words import VERDICTS, arm_name, cost_words, forgone_words, headline, interval, number, signed
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,8 +37,10 @@ def ladder_table(record: LadderRecord, console: Console) -> None:
     for rung in record.rungs:
         for reason in rung.decision.reasons:
             _wrapped(f"{arm_name(rung.name)}: {reason}", console, width, hang=2)
+        if words := forgone_words(record, rung):
+            _wrapped(f"  {words}", console, width, hang=2)
     console.print()
-    _wrapped(record.summary, console, width, style="bold")
+    _wrapped(headline(record), console, width, style="bold")
     if record.next_step:
         _wrapped(f"Next: {record.next_step}", console, width, hang=6)
 

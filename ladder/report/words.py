@@ -7,7 +7,8 @@ import re
 from typing import Any
 
 from ...eval.answers import ANSWER_METRICS
-from ..records import CostRecord
+from ..records import CostRecord, EstimateRecord, ForgoneRecord, LadderRecord, RungRecord
+from ..words import RUNG_NAMES
 
 __all__ = [
     "CAUSES",
@@ -18,10 +19,13 @@ __all__ = [
     "cost_words",
     "duration",
     "family",
+    "forgone_words",
+    "headline",
     "interval",
     "lower_is_better",
     "number",
     "p_value",
+    "price_of_next",
     "setting",
     "signed",
     "status_name",
@@ -169,6 +173,56 @@ def cost_words(cost: CostRecord) -> str:
     if cost.money:
         parts.append(f"price {cost.money:,.2f}")
     return ", ".join(parts)
+
+
+def headline(record: LadderRecord) -> str:
+    """The answer in one sentence; where the climb stopped before a rung, what that rung would cost and win at most."""
+    return " ".join(part for part in (record.summary, price_of_next(record)) if part)
+
+
+def price_of_next(record: LadderRecord) -> str:
+    """What the first rung that the climb stopped before would cost and win at most; empty where nothing is known."""
+    stopped = (rung for rung in record.rungs if rung.decision.verdict == "stop")
+    known = ((rung, rung.forgone) for rung in stopped if rung.forgone and (_gain(rung.forgone) or rung.forgone.seconds))
+    rung, f = next(known, (None, None))
+    if rung is None or f is None:
+        return ""
+    name, gain = RUNG_NAMES[rung.name], _gain(f)
+    titled = name[0].upper() + name[1:]
+    if gain is None:
+        return f"{titled} would cost {_machine_time(f)}; the gain was not measured."
+    lost = f"from the {f.questions} of {f.of} dev questions lost there"
+    if f.seconds is None:
+        return f"At most {signed(gain.mean)} could be won by {name}, {lost}; the cost was not measured."
+    return f"{titled} would cost {_machine_time(f)} for at most {signed(gain.mean)}, {lost}."
+
+
+def forgone_words(record: LadderRecord, rung: RungRecord) -> str:
+    """What a rung that was not tried would cost and win at most, with what each figure rests on; empty without one, and
+    where the rung has nothing to change in the pipeline."""
+    f = rung.forgone
+    if f is None or f.cost_note == f.gain_note:
+        return ""
+    gain = _gain(f)
+    won = f"gain {f.gain_note}"
+    if gain is not None:
+        reach = f"{signed(gain.mean)} {record.answer_metric} on dev ({interval(gain.low, gain.high, True)})"
+        won = f"could win at most {reach} {f.gain_note} ({f.questions} of {f.of})"
+    if f.seconds is None:
+        return f"{won}; time {f.cost_note}"
+    return f"{won}; would cost {_machine_time(f)} ({f.cost_note})"
+
+
+def _gain(forgone: ForgoneRecord) -> EstimateRecord | None:
+    return forgone.gain if forgone.gain is not None and forgone.gain.mean is not None else None
+
+
+def _machine_time(forgone: ForgoneRecord) -> str:
+    seconds = forgone.seconds or 0.0
+    if forgone.device == "cuda" and seconds >= 60:
+        minutes = round(seconds / 60)
+        return f"about {minutes} GPU-minute{'' if minutes == 1 else 's'}"
+    return f"about {duration(seconds)} on the {'CPU' if forgone.device == 'cpu' else 'GPU'}"
 
 
 def setting(value: Any) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from ...core.errors import BudgetError
 from ..config import PipelineConfig
 from ..records import EstimateRecord
-from ..workbench import Workbench
+from ..workbench import Evaluation, Workbench
 
 __all__ = ["Proposal", "RungContext", "Trial"]
 
@@ -51,6 +51,7 @@ class Proposal:
         trials: Of the sweep.
         details: What else the rung found out, as JSON values.
         tried: What was made and lost on dev, so that its answers can be looked at; only where `candidate` is None.
+        after: Told incumbent and candidate as scored on test; what else belongs into the details. It decides nothing.
     """
 
     candidate: PipelineConfig | None
@@ -59,6 +60,7 @@ class Proposal:
     trials: tuple[Trial, ...] = ()
     details: dict[str, Any] = field(default_factory=dict)
     tried: PipelineConfig | None = None
+    after: Callable[[Evaluation, Evaluation], dict[str, Any]] | None = None
 
 
 @dataclass(frozen=True)

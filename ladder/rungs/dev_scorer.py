@@ -94,11 +94,12 @@ def _pool(
     # A stretch that is read in place of its chunks is no chunk itself; its evidence comes in below.
     pool = {place[hit.chunk.id] for row in hits.candidates for hit in row[:each] if hit.chunk.id in place}
     gold = bench.get(bench.gold_stage(pipeline))
-    spans = [span for question in questions for span in gold[question.id] if span.found]
-    wanted = {span.doc_id for span in spans}
-    for position, chunk in enumerate(chunks):
-        if chunk.doc_id in wanted and any(
-            s.doc_id == chunk.doc_id and min(s.end, chunk.end) > max(s.start, chunk.start) for s in spans
-        ):
-            pool.add(position)
+    spans: dict[str, list[tuple[int, int]]] = {}
+    for span in (span for question in questions for span in gold[question.id] if span.found):
+        spans.setdefault(span.doc_id, []).append((span.start, span.end))
+    pool |= {
+        position
+        for position, chunk in enumerate(chunks)
+        if any(start < chunk.end and chunk.start < end for start, end in spans.get(chunk.doc_id, ()))
+    }
     return sorted(pool)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,10 @@ from ..config import PipelineConfig, with_changes
 from ..gate import Comparison, compare_metric
 from ..llm_settings import LLMRungSettings
 from ..records import EstimateRecord
-from ..scoring import clusters
+from ..scoring import clusters, evaluate_fully
 from ..workbench import Evaluation, Workbench
 from .base import Proposal, RungContext
+from .llm_after import on_test, side_by_side, told
 from .llm_data import LoraData, base_folder, edge_cases, lora_data, preferences, trained_prompt
 from .llm_prompts import PromptSearch, best_prompt, dev_estimate
 from .llm_train import (
@@ -32,8 +33,6 @@ from .llm_train import (
 )
 
 __all__ = ["LoraData", "lora_data", "lora_stage", "propose_llm", "trained_prompt"]
-
-SIDE_BY_SIDE = 20  # edge cases whose answers go into the record
 
 
 @dataclass(frozen=True)
@@ -94,8 +93,11 @@ def propose_llm(context: RungContext, settings: LLMRungSettings) -> Proposal:
     context.note(f"  edge cases left by the prompt: {len(edge)} of {len(prompted.questions)} dev questions")
     attempts = _attempts(context, settings, found, metric)
     best = _smallest_enough(attempts, _target(bench, settings))
-    finetuned = bench.evaluate(best.candidate, "dev")
+    # Judged too, where a judge is set: its verdicts stand beside the answers.
+    prompted, finetuned = (evaluate_fully(bench, one, "dev") for one in (found.pipeline, best.candidate))
     against = _compare(bench, metric, finetuned, prompted)
+    mended = side_by_side(bench, metric, prompted, finetuned, edge)
+    context.note(f"  {told(mended, 'dev', 'the best prompt')}")
     read = dev_estimate(bench, _without_llm(best.candidate), metric)
     if (read.mean or 0.0) >= (best.after.mean or 0.0):
         context.note(
@@ -109,10 +111,10 @@ def propose_llm(context: RungContext, settings: LLMRungSettings) -> Proposal:
         **{name: value for name, value in best.result.items() if name != "adapter"},
         **_prompt_details(found, settings, metric),
         "against_prompt": against.model_dump(mode="json"),
-        "edge_cases": _edge_details(bench, metric, edge, prompted, finetuned),
+        "edge_cases": mended,
         **_further(context, best, attempts, prompted, finetuned, metric),
     }
-    return _proposal(found, best, against, metric, details)
+    return replace(_proposal(found, best, against, metric, details), after=on_test(bench, metric, context.note))
 
 
 def _proposal(
@@ -276,35 +278,6 @@ def _prompt_details(found: PromptSearch, settings: LLMRungSettings, metric: str)
     reference = found.reference and found.reference.model_dump(mode="json")
     tried = {"tried": len(found.trials), "changes": found.changes, metric: found.estimate.mean, "reference": reference}
     return {"prompts": tried}
-
-
-def _edge_details(
-    bench: Workbench, metric: str, edge: Sequence[str], prompted: Evaluation, finetuned: Evaluation
-) -> dict[str, Any]:
-    """The questions that the best prompt loses, and what became of them.
-
-    They were chosen by the prompt's own failures, so any other model looks good on them: the gate does not look here.
-    """
-    wanted = set(edge)
-    before, after = prompted.values(metric), finetuned.values(metric)
-    answers = {a.question_id: a.text for a in prompted.answers}, {a.question_id: a.text for a in finetuned.answers}
-    rows = [
-        {
-            "question_id": q.id,
-            "question": q.text,
-            "reference": q.answer,
-            "prompt": answers[0][q.id],
-            "adapter": answers[1][q.id],
-            "prompt_score": before.get(q.id),
-            "adapter_score": after.get(q.id),
-        }
-        for q in prompted.questions
-        if q.id in wanted
-    ]
-    good = bench.config.score.good_enough
-    mended = [q for q in edge if (after.get(q) or 0.0) >= good]
-    broken = [q for q, value in before.items() if (value or 0.0) >= good and (after.get(q) or 0.0) < good]
-    return {"questions": list(edge), "mended": mended, "newly_lost": broken, "answers": rows[:SIDE_BY_SIDE]}
 
 
 def _further(

@@ -95,7 +95,8 @@ def lora_data(bench: Workbench, pipeline: PipelineConfig, settings: LLMRungSetti
     dev = _examples(bench, pipeline, settings, "dev", base)
     held_out = [q.text for split in ("dev", "test") for q in bench.split(split)]
     encoder = Encoder.from_folder(base)
-    report = check_examples(train.examples, settings.checks, held_out, encoder, settings.train.max_length)
+    window = encoder.limit(settings.train.max_length)
+    report = check_examples(train.examples, settings.checks, held_out, encoder, window)
     return LoraData(base, train, dev, report, edge, curated)
 
 
@@ -108,9 +109,11 @@ def base_folder(bench: Workbench, pipeline: PipelineConfig) -> Path:
     """
     generator = pipeline.generate
     if not isinstance(generator, LLMGeneratorSettings) or not isinstance(generator.llm, LocalChatSettings):
+        asks = isinstance(generator, LLMGeneratorSettings)
+        there = "asks an endpoint" if asks else f"is '{generator.kind}', which has no LLM"
         raise ConfigError(
-            "rungs.llm finetunes a model on this machine, but pipeline.generate is "
-            f"'{generator.kind}' with an endpoint; set pipeline.generate.llm.kind to 'local', or leave rungs.llm out"
+            f"rungs.llm finetunes a model on this machine, but pipeline.generate {there}; set pipeline.generate to "
+            "kind 'llm' with llm.kind 'local', or leave rungs.llm out"
         )
     if generator.llm.adapter is not None:
         raise ConfigError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ...core.errors import BudgetError, RagladderError
+from ...core.errors import BudgetError, RagladderError, UnreachableError
 from ..config import PipelineConfig, with_changes
 from ..llm_settings import LLMRungSettings
 from ..records import EstimateRecord
@@ -102,7 +102,7 @@ def _try(
     with bench.meter() as meter:
         try:
             estimate, status, error_text = dev_estimate(bench, pipeline, metric), "ok", ""
-        except BudgetError:
+        except (BudgetError, UnreachableError):
             raise
         except RagladderError as error:
             estimate, status, error_text = None, "failed", str(error)

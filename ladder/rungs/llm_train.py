@@ -163,7 +163,13 @@ def preference_stage(
     }
 
     def build(out: Path) -> None:
-        train_preferences(base, adapter, rows, settings, lora, out, bench.resources, bench.reporter)
+        # Outside the stage's temporary folder, so that checkpoints survive a kill.
+        work = bench.resources.cache_dir / "training" / f"llm-preference-{digest(params)[:20]}"
+        bench.release_models()
+        train_preferences(base, adapter, rows, settings, lora, work, bench.resources, bench.reporter)
+        for name in ("adapter", "preference.json"):
+            shutil.move(work / name, out / name)
+        shutil.rmtree(work, ignore_errors=True)
         _order_names(out / "adapter" / "adapter_config.json")
         release_memory()
 

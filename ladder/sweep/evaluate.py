@@ -8,25 +8,27 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, get_args
 
 import numpy as np
 
-from ...core.errors import BudgetError, RagladderError, StageError
-from ...core.types import Question, Score, Split
+from ...core.errors import BudgetError, RagladderError, StageError, UnreachableError
+from ...core.types import Chunk, Question, Score, Split
 from ..config import PipelineConfig
-from ..scoring import evaluate_fully, further_scores
-from ..workbench import Meter, Workbench
+from ..scoring import further_scores
+from ..workbench import Meter, Retrieved, Workbench
+from .costs import cost_of_asking, paid_between, unaccounted
 from .latency import latencies, megabytes, online
 from .ranking import Rankings, search_key
 from .settings import MEASURES
 from .vectors import is_vectorised
 
-__all__ = ["Evaluator", "Needs", "Outcome", "Task", "needs_of"]
+__all__ = ["Evaluator", "Needs", "Outcome", "Task", "asked_of", "needs_of"]
 
 _SERVED = ("latency_p50", "latency_p95", "index_mb")
 _ANSWERED = ("cost", "llm_tokens")
+_SPLITS: tuple[Split, ...] = get_args(Split)
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,9 @@ class Outcome:
         measures: One number each.
         seconds: Wall-clock time of the task, what it computed for others included.
         stage_seconds: By stage what it took when first computed.
-        tokens: By stage the tokens of LLMs, prompt and completion, when first asked.
+        paid: Prompt tokens, completion tokens and money that the task's LLMs were paid, judges included; what came from
+            the cache was paid before.
+        tokens: By stage the prompt and completion tokens of models that keep no account, when first asked.
         part: As in the task.
         warnings: What a user should know.
     """
@@ -71,13 +75,14 @@ class Outcome:
     measures: dict[str, float | None] = field(default_factory=dict)
     seconds: float = 0.0
     stage_seconds: dict[str, float] = field(default_factory=dict)
+    paid: list[float] = field(default_factory=lambda: [0, 0, 0.0])
     tokens: dict[str, list[int]] = field(default_factory=dict)
     part: list[int] | None = None
     warnings: list[str] = field(default_factory=list)
 
     def as_row(self) -> dict[str, Any]:
-        """JSON values."""
-        return asdict(self)
+        """JSON values; nothing is copied."""
+        return {one.name: getattr(self, one.name) for one in fields(self)}
 
     def value(self, name: str) -> float | None:
         """Mean of a metric, or a measure."""
@@ -118,6 +123,15 @@ def _of_retrieval(metric: str) -> bool:
     return is_vectorised(metric) or metric == "precision_omega" or metric.startswith(("doc_", "context_tokens@"))
 
 
+def asked_of(bench: Workbench, questions: str) -> tuple[Question, ...]:
+    """The questions of a split, or of several, as `dev+test`.
+
+    Raises:
+        DataError: A split has none.
+    """
+    return tuple(question for split in questions.split("+") for question in bench.split(split))  # type: ignore[arg-type]
+
+
 class _TimedOut(BaseException):
     """Not an Exception: a component that swallows those must not swallow this one."""
 
@@ -131,7 +145,7 @@ class Evaluator:
         needs: Needs,
         timeout_s: float | None = None,
         latency_questions: int = 40,
-        split: Split = "dev",
+        questions: str = "dev",
     ) -> None:
         """Takes what is to be measured.
 
@@ -140,12 +154,11 @@ class Evaluator:
             needs: Metrics and measures.
             timeout_s: Most seconds of a task; None for no limit.
             latency_questions: Single queries timed.
-            split: Which questions.
+            questions: A split, or several, as `dev+test`.
         """
         self.bench = bench
         self.needs = needs
-        self.questions = bench.split(split)
-        self._split: Split = split
+        self.questions = asked_of(bench, questions)
         self._timeout_s = timeout_s
         self._sample = self.questions[:: max(1, len(self.questions) // latency_questions)][:latency_questions]
         self._rankings = Rankings(bench, self.questions)
@@ -164,15 +177,15 @@ class Evaluator:
     def score(self, task: Task) -> Outcome:
         """Scores one task; what goes wrong is in the outcome."""
         outcome = Outcome(task.key, part=list(task.part) if task.part is not None else None)
-        started = time.perf_counter()
+        started, before = time.perf_counter(), self.bench.paid()
         with self.bench.meter() as meter:
             try:
                 with _limit(self._timeout_s):
-                    self._fill(outcome, task)
+                    self._fill(outcome, task, meter)
             except _TimedOut:
                 outcome.status = "timeout"
                 outcome.error = f"took longer than trial_timeout_s ({self._timeout_s:g} s)"
-            except BudgetError:
+            except (BudgetError, UnreachableError):
                 raise
             except Exception as error:  # of a component, which can be anybody's
                 if _disk_full(error):
@@ -180,12 +193,14 @@ class Evaluator:
                 outcome.status = "failed"
                 outcome.error = str(error) if isinstance(error, RagladderError) else f"{type(error).__name__}: {error}"
         outcome.seconds = round(time.perf_counter() - started, 3)
-        _note_costs(outcome, meter)
+        outcome.paid = list(paid_between(before, self.bench.paid()))
+        outcome.tokens = unaccounted(task.pipeline, meter)
+        outcome.stage_seconds = {key[:20]: seconds for key, seconds in meter.seconds.items()}
         if outcome.status != "ok":
             outcome.values, outcome.applies, outcome.measures = {}, {}, {}
         return outcome
 
-    def _fill(self, outcome: Outcome, task: Task) -> None:
+    def _fill(self, outcome: Outcome, task: Task, meter: Meter) -> None:
         pipeline, metrics = task.pipeline, self.needs.metrics
         places = list(task.part) if task.part is not None else list(range(len(self.questions)))
         plain = all(is_vectorised(name) for name in metrics) and not self.needs.answers
@@ -193,6 +208,10 @@ class Evaluator:
             self._arithmetic(outcome, pipeline, places)
         else:
             self._in_full(outcome, pipeline, places)
+            if any(name in self.needs.measures for name in _ANSWERED):
+                tokens, money = cost_of_asking(pipeline, meter)
+                each = {"llm_tokens": tokens / len(places), "cost": 1000 * money / len(places)}
+                outcome.measures |= {name: each[name] for name in _ANSWERED if name in self.needs.measures}
         missing = [name for name in metrics if name not in outcome.values]
         if missing:
             raise StageError(f"{', '.join(missing)}: not among the metrics that this configuration was scored with")
@@ -203,11 +222,11 @@ class Evaluator:
     def _arithmetic(self, outcome: Outcome, pipeline: PipelineConfig, places: Sequence[int]) -> None:
         """All from one search."""
         chunking = self._rankings.chunking(pipeline)
-        positions = self._rankings.positions(pipeline)
-        for name, row in chunking.scorer.scores(positions, self.needs.metrics).items():
+        positions, scores = self._rankings.scored(pipeline, self.needs.metrics)
+        for name, row in scores.items():
             inside = [place for place in places if not np.isnan(row[place])]
             outcome.applies[name] = inside
-            outcome.values[name] = [float(row[place]) for place in inside]
+            outcome.values[name] = row[inside].tolist()
         top = positions[places, : pipeline.retrieve.top_k]
         found = np.where(top >= 0, top, 0)
         for name in self.needs.measures:
@@ -220,21 +239,16 @@ class Evaluator:
     def _in_full(self, outcome: Outcome, pipeline: PipelineConfig, places: Sequence[int]) -> None:
         """By the workbench: rerankers, merged hits, answers, judges."""
         bench, asked = self.bench, [self.questions[place] for place in places]
-        answers = []
-        if self.needs.answers:
-            whole = len(asked) == len(self.questions)
-            if self.needs.judged and whole:
-                evaluation = evaluate_fully(bench, pipeline, self._split)
-                scores = evaluation.scores
-            else:
-                evaluation = bench.evaluate(pipeline, self._split, asked)
-                scores = [*evaluation.scores, *(further_scores(bench, evaluation) if self.needs.judged else ())]
-            retrieved, answers = evaluation.retrieved, evaluation.answers
-        else:
-            retrieved = bench.retrieve(pipeline, asked)
-            scores = bench.retrieval_scores(pipeline, asked, retrieved)
+        scores: list[Score] = []
+        contexts: list[list[Chunk]] = []
+        for split in _SPLITS:
+            part = [question for question in asked if question.split == split]
+            if not part:
+                continue
+            found, retrieved = self._of_split(pipeline, split, part)
+            scores += found
+            contexts += [[hit.chunk for hit in hits] for hits in retrieved.contexts]
         self._take(outcome, scores, asked, places)
-        contexts = [[hit.chunk for hit in hits] for hits in retrieved.contexts]
         for name in self.needs.measures:
             if name == "chunks":
                 outcome.measures[name] = float(len(bench.get(bench.chunks_stage(pipeline))))
@@ -242,12 +256,17 @@ class Evaluator:
                 outcome.measures[name] = float(np.mean([sum(c.end - c.start for c in row) for row in contexts]))
             elif name == "context_tokens":
                 outcome.measures[name] = _mean_tokens(contexts, bench.config.score.tokenizer)
-        if "llm_tokens" in self.needs.measures:
-            outcome.measures["llm_tokens"] = float(np.mean([a.prompt_tokens + a.completion_tokens for a in answers]))
-        if "cost" in self.needs.measures:
-            read, wrote = prices(pipeline)
-            money = sum(a.prompt_tokens * read + a.completion_tokens * wrote for a in answers) / 1e6
-            outcome.measures["cost"] = 1000 * money / max(1, len(answers))
+
+    def _of_split(
+        self, pipeline: PipelineConfig, split: Split, asked: Sequence[Question]
+    ) -> tuple[list[Score], Retrieved]:
+        bench = self.bench
+        if not self.needs.answers:
+            retrieved = bench.retrieve(pipeline, asked)
+            return bench.retrieval_scores(pipeline, asked, retrieved), retrieved
+        evaluation = bench.evaluate(pipeline, split, asked)
+        further = further_scores(bench, evaluation) if self.needs.judged else []
+        return [*evaluation.scores, *further], evaluation.retrieved
 
     def _take(
         self, outcome: Outcome, scores: Sequence[Score], asked: Sequence[Question], places: Sequence[int]
@@ -276,12 +295,6 @@ class Evaluator:
         return self._served[key]
 
 
-def prices(pipeline: PipelineConfig) -> tuple[float, float]:
-    """Price of a million prompt tokens and of a million completion tokens; 0 where the pipeline has none."""
-    llm = getattr(pipeline.generate, "llm", None)
-    return getattr(llm, "price_prompt", 0.0), getattr(llm, "price_completion", 0.0)
-
-
 def _mean_tokens(contexts: Sequence[Sequence[Any]], tokenizer: Literal["words", "cl100k"]) -> float:
     from ...rag.chunk import token_counter
 
@@ -289,13 +302,6 @@ def _mean_tokens(contexts: Sequence[Sequence[Any]], tokenizer: Literal["words", 
     counted = {chunk.text: 0 for row in contexts for chunk in row}
     counted.update({text: tokens.count(text) for text in counted})
     return float(np.mean([sum(counted[chunk.text] for chunk in row) for row in contexts]))
-
-
-def _note_costs(outcome: Outcome, meter: Meter) -> None:
-    outcome.stage_seconds = {key[:20]: seconds for key, seconds in meter.seconds.items()}
-    outcome.tokens = {
-        key[:20]: [meter.prompt_tokens[key], meter.completion_tokens.get(key, 0)] for key in meter.prompt_tokens
-    }
 
 
 def _disk_full(error: BaseException) -> bool:

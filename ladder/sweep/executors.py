@@ -26,6 +26,7 @@ from ..config import ExperimentConfig, PipelineConfig
 from ..workbench import Workbench
 from .evaluate import Evaluator, Needs, Outcome, Task
 from .ranking import search_key
+from .settings import SweepSettings
 
 __all__ = ["Executor", "LocalProcesses", "Ray", "Setup", "ThisProcess", "units_of"]
 
@@ -46,6 +47,7 @@ class Setup:
         needs: `Needs` as JSON.
         timeout_s: Most seconds of a trial.
         latency_questions: Single queries timed.
+        questions: Which ones are asked.
         threads: Of one worker.
     """
 
@@ -55,10 +57,11 @@ class Setup:
     needs: str
     timeout_s: float | None
     latency_questions: int
+    questions: str
     threads: int = 1
 
     @classmethod
-    def of(cls, bench: Workbench, needs: Needs, timeout_s: float | None, latency_questions: int) -> Setup:
+    def of(cls, bench: Workbench, needs: Needs, settings: SweepSettings) -> Setup:
         """The setup of a sweep over a workbench."""
         runtime = bench.config.runtime.model_copy(
             update={"cache_dir": str(bench.resources.cache_dir), "device": bench.resources.device}
@@ -66,7 +69,15 @@ class Setup:
         config = bench.config.model_copy(update={"runtime": runtime}).model_dump_json()
         base_dir = str(bench.resources.base_dir.absolute())
         threads = max(1, (os.cpu_count() or 1) // max(1, runtime.workers))
-        return cls(config, base_dir, os.getcwd(), json.dumps(asdict(needs)), timeout_s, latency_questions, threads)
+        how = (settings.trial_timeout_s, settings.latency_questions, settings.questions)
+        return cls(config, base_dir, os.getcwd(), json.dumps(asdict(needs)), *how, threads)
+
+    @property
+    def how(self) -> tuple[Needs, float | None, int, str]:
+        """What an evaluator takes beside its workbench."""
+        needs = json.loads(self.needs)
+        given = Needs(tuple(needs["metrics"]), tuple(needs["measures"]), needs["answers"], needs["judged"])
+        return given, self.timeout_s, self.latency_questions, self.questions
 
     def evaluator(self) -> Evaluator:
         """Makes the evaluator, with a workbench of its own on the shared store."""
@@ -76,9 +87,7 @@ class Setup:
         base_dir = Path(self.base_dir)
         questions = load_questions(config.resources(base_dir).path(config.data.questions))
         bench = Workbench(config, base_dir, questions, Reporter(quiet=True))
-        needs = json.loads(self.needs)
-        given = Needs(tuple(needs["metrics"]), tuple(needs["measures"]), needs["answers"], needs["judged"])
-        return Evaluator(bench, given, self.timeout_s, self.latency_questions)
+        return Evaluator(bench, *self.how)
 
 
 class Executor(Protocol):

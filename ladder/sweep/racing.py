@@ -44,6 +44,7 @@ def combined(outcomes: Sequence[Outcome]) -> Outcome:
     for outcome in outcomes:
         whole.stage_seconds.update(outcome.stage_seconds)
         whole.tokens.update(outcome.tokens)
+        whole.paid = [one + other for one, other in zip(whole.paid, outcome.paid, strict=True)]
         whole.warnings += [text for text in outcome.warnings if text not in whole.warnings]
     if bad is not None:
         whole.status, whole.error = bad.status, bad.error

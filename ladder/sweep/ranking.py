@@ -54,6 +54,7 @@ class Rankings:
         self._questions = tuple(questions)
         self._chunkings: OrderedDict[str, Chunking] = OrderedDict()
         self._searches: OrderedDict[str, Candidates] = OrderedDict()
+        self._scored: OrderedDict[str, tuple[np.ndarray, dict[str, np.ndarray]]] = OrderedDict()
 
     def possible(self, pipeline: PipelineConfig) -> bool:
         """Whether a ranking is arithmetic on a search: the question itself is asked, nothing is reranked, and nothing
@@ -76,8 +77,26 @@ class Rankings:
 
         return _kept(self._chunkings, f"{chunk_stage.key}{gold_stage.key}", make)
 
-    def positions(self, pipeline: PipelineConfig) -> np.ndarray:
-        """Chunk places, best first, -1 where fewer; shape (questions, fetch_k)."""
+    def scored(self, pipeline: PipelineConfig, metrics: Sequence[str]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """The ranking and its scores, which `top_k` does not change.
+
+        Args:
+            pipeline: What ranks.
+            metrics: Names for which `is_vectorised` is true.
+
+        Returns:
+            Chunk places, best first, -1 where fewer, shape (questions, fetch_k); and by metric what
+            `SpanScorer.scores` gives.
+        """
+
+        def make() -> tuple[np.ndarray, dict[str, np.ndarray]]:
+            positions = self._positions(pipeline)
+            return positions, self.chunking(pipeline).scorer.scores(positions, metrics)
+
+        fused = pipeline.retrieve.model_dump_json(exclude={"top_k"})
+        return _kept(self._scored, f"{search_key(pipeline)}{fused}{metrics}", make)
+
+    def _positions(self, pipeline: PipelineConfig) -> np.ndarray:
         corpus = search.corpus_of(self._bench, pipeline)
         texts = as_asked([question.text for question in self._questions])
 

@@ -13,6 +13,7 @@ import numpy as np
 from ...core.components import Model
 from ...eval.statistics import paired_comparison
 from ..records import EstimateRecord
+from .baseline import BaselineRecord, GainRecord
 from .evaluate import Outcome
 from .racing import paired
 from .search import Judge
@@ -65,7 +66,7 @@ class TrialRecord(Model):
     error: str
     """Why it is not `ok`."""
     objectives: dict[str, float | None]
-    """Means on dev, and measures."""
+    """Means, and measures."""
     estimates: dict[str, EstimateRecord]
     """Of the objectives that are metrics: mean, 95% interval, n_ok of n. For the first ranks alone."""
     behind: float | None
@@ -74,6 +75,8 @@ class TrialRecord(Model):
     """Whether it cannot be told apart from the winner; null where it was not compared."""
     pareto: bool
     """Whether no other configuration is at least as good in all objectives and better in one."""
+    gain: GainRecord | None = None
+    """Against the pipeline as configured; null where that was not compared."""
     seconds: float
     """Of its trial, what it computed for others included."""
 
@@ -97,8 +100,9 @@ class AxisRecord(Model):
     axis: str
     """Key path below `pipeline`."""
     importance: float | None
-    """Share of the variance of the first objective that it explains (fANOVA; Hutter et al. 2014), by Optuna; null
-    where it cannot be told, or Optuna is not installed."""
+    """Share of the variance of the first objective that it explains alone (functional ANOVA; Hutter et al. 2014). Of a
+    whole grid exact; else estimated by Optuna's forest, the shares of all axes adding up to 1. Null where it cannot be
+    told, or where Optuna would be needed and is not installed."""
     spread: float
     """Best minus worst mean over its values: in the objective's unit, other axes averaged as they were tried."""
     values: tuple[ValueRecord, ...]
@@ -131,7 +135,9 @@ class SweepRecord(Model):
     constraints: tuple[str, ...]
     """As configured."""
     questions: int
-    """Dev questions."""
+    """That scored the configurations."""
+    split: Literal["dev", "dev+test"] = "dev"
+    """Which ones."""
     counts: dict[str, int]
     """Configurations by status."""
     plan: tuple[str, ...]
@@ -144,12 +150,15 @@ class SweepRecord(Model):
     """The winner as a config that runs."""
     trials: tuple[TrialRecord, ...]
     """Ranked; then the ones that are not `ok`."""
+    baseline: BaselineRecord | None = None
+    """The pipeline as configured; null where no test can be corrected: the search follows the scores, or the first
+    objective is not measured by question."""
     axes: tuple[AxisRecord, ...]
     """By importance."""
     pareto: tuple[int, ...]
     """Trials on the front, in the order of the first objective; empty with one objective."""
     tokens: int
-    """Of LLMs, prompt and completion, each answer once."""
+    """That LLMs read and wrote, judges included, each call once."""
     money: float
     """By the configured prices."""
     seconds: float
@@ -245,29 +254,47 @@ def axes_of(results: Sequence[Result], judge: Judge, axes: Mapping[str, Sequence
 def _importance(
     scored: Sequence[Result], values: Mapping[str, float], axes: Mapping[str, Sequence[Any]], seed: int
 ) -> dict[str, float]:
-    """fANOVA over the scored configurations; a conditional axis that is off counts as a value of its own."""
-    from importlib.util import find_spec
-
-    if len(scored) < 4 or len(set(values.values())) < 2 or find_spec("optuna") is None:
+    """Of each axis with more than one value; a conditional axis that is off counts as a value of its own."""
+    if len(scored) < 4 or len(set(values.values())) < 2:
         return {}
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     places = {
         axis: [json.dumps(r.configuration.point[axis]) if axis in r.configuration.point else "" for r in scored]
         for axis in axes
     }
-    varied = {axis: sorted(set(row)) for axis, row in places.items() if len(set(row)) > 1}
-    if not varied:
+    varied = {axis: row for axis, row in places.items() if len(set(row)) > 1}
+    reached = [values[result.configuration.key] for result in scored]
+    points = set(zip(*varied.values(), strict=True))
+    whole = math.prod(len(set(row)) for row in varied.values()) == len(points) == len(scored)
+    return _exact(varied, reached) if whole else _estimated(varied, reached, seed)
+
+
+def _exact(places: Mapping[str, Sequence[str]], reached: Sequence[float]) -> dict[str, float]:
+    """Variance of an axis' means over the variance of all: on a whole grid that is the functional ANOVA itself."""
+    found, total = {}, float(np.var(reached))
+    for axis, row in places.items():
+        groups: dict[str, list[float]] = {}
+        for value, score in zip(row, reached, strict=True):
+            groups.setdefault(value, []).append(score)
+        found[axis] = round(float(np.var([np.mean(group) for group in groups.values()])) / total, 4)
+    return found
+
+
+def _estimated(places: Mapping[str, Sequence[str]], reached: Sequence[float], seed: int) -> dict[str, float]:
+    """By Optuna's forest, with fewer trees the more there is to fit: its time grows with the square of the trials."""
+    from importlib.util import find_spec
+
+    if find_spec("optuna") is None or not places:
         return {}
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize")
     kind = optuna.distributions.CategoricalDistribution
-    kinds: dict[str, Any] = {axis: kind(tuple(kept)) for axis, kept in varied.items()}
-    for place, result in enumerate(scored):
-        params = {axis: places[axis][place] for axis in varied}
-        study.add_trial(
-            optuna.trial.create_trial(params=params, distributions=kinds, value=values[result.configuration.key])
-        )
-    evaluator = optuna.importance.FanovaImportanceEvaluator(seed=seed)
+    kinds: dict[str, Any] = {axis: kind(tuple(sorted(set(row)))) for axis, row in places.items()}
+    for place, value in enumerate(reached):
+        params = {axis: row[place] for axis, row in places.items()}
+        study.add_trial(optuna.trial.create_trial(params=params, distributions=kinds, value=value))
+    trees = max(8, min(64, 6400 // len(reached)))
+    evaluator = optuna.importance.FanovaImportanceEvaluator(n_trees=trees, seed=seed)
     found = optuna.importance.get_param_importances(study, evaluator=evaluator)
     return {axis: round(float(share), 4) for axis, share in found.items()}

@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-import json
-import re
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-from ...core.cache import digest, write_atomic
-from ...core.config import to_yaml
+from ...core.cache import write_atomic
 from ...core.progress import Reporter
-from ...eval.questions import by_split, load_questions
+from ...eval.questions import load_questions
 from ..config import ExperimentConfig, PipelineConfig
-from ..environment import environment
-from ..run_files import best_yaml
-from ..runs import read_state
 from ..scoring import clusters
 from ..workbench import Workbench
-from .evaluate import Evaluator, Outcome, Task, needs_of, prices
+from .baseline import BaselineRecord, GainRecord, gains
+from .budget import Account, OverBudget
+from .evaluate import Evaluator, Outcome, Task, asked_of, needs_of
 from .executors import Executor, LocalProcesses, Ray, Setup, ThisProcess
+from .folder import SweepFolder
 from .load import load_sweep
 from .plan import SweepPlan, by_prefix, plan_sweep
 from .racing import combined, halve, race
-from .record import summary, trial_record
+from .record import baseline_record, summary, trial_record
 from .results import Result, SweepRecord, axes_of, front, ranked, tied
-from .search import Ask, Judge, Strategy, configurations, drawn, strategy_for
-from .settings import SweepSettings
+from .search import Ask, Judge, Strategy, chosen_before, configurations, drawn, once, strategy_for
+from .settings import CORRECTED, MEASURES, SweepSettings
 from .space import Configuration, Space
 from .trials import TrialLog, locked
 from .words import number, point_text
@@ -40,6 +33,8 @@ __all__ = ["Sweep", "prepare_sweep", "sweep"]
 
 _PLANNED = 5000
 """Configurations up to which a guided search's whole space is counted for the plan."""
+_Name = tuple[str, tuple[int, ...] | None]
+"""Of a task: key of its configuration, places of its questions."""
 
 
 def sweep(path: str | Path, overrides: Sequence[str] = (), reporter: Reporter | None = None) -> SweepRecord:
@@ -71,121 +66,52 @@ def prepare_sweep(path: str | Path, overrides: Sequence[str], reporter: Reporter
     return Sweep(Workbench(config, base_dir, questions, reporter), settings)
 
 
-@dataclass
-class _Spent:
-    """What a sweep used, over all its commands."""
-
-    trials: int = 0
-    seconds: float = 0.0
-    tokens: int = 0
-    money: float = 0.0
-
-
-class _OverBudget(Exception):
-    """Ends a search; never leaves this module."""
-
-
 class Sweep:
     """One sweep over one workbench."""
 
     def __init__(self, bench: Workbench, settings: SweepSettings) -> None:
-        """Checks that there are dev questions and valid points.
+        """Checks that there are questions and valid points.
 
         Raises:
-            DataError: No dev questions.
+            DataError: A split that is asked has no questions.
             ConfigError: No valid point.
         """
-        by_split(bench.questions, "dev")
         self.bench = bench
         self.config: ExperimentConfig = bench.config
         self.settings = settings
         self.seed = settings.seed if settings.seed is not None else bench.config.seed
+        self.questions = asked_of(bench, settings.questions)
         self.space = Space(bench.config.pipeline, settings)
         self.space.check()
         self.judge = Judge(settings, self.space)
-        self.questions = bench.split("dev")
         named = [name for constraint in self.space.after for name in constraint.names]
         sections = PipelineConfig.model_fields
         self.needs = needs_of([*settings.objectives, *(n for n in named if n.split(".")[0] not in sections)])
-        self.folder = self._open()
-        self.log = TrialLog(self.folder)
-        self.results: dict[str, Result] = {}
+        tested = settings.search.kind in CORRECTED and settings.objectives[0] not in MEASURES
+        self.baseline = self.space.start if tested else None
+        self._files = SweepFolder(bench, settings)
+        self.folder = self._files.path
+        self.log = TrialLog(self.folder, settings.questions)
+        self.account = Account(settings.budget, self._files.seconds)
+        of = clusters(self.questions)
+        self._groups = [of[question.id] for question in self.questions]
+        self._results: dict[str, Result] = {}
         self._parts: dict[str, list[Outcome]] = {}
         self._dropped: dict[str, str] = {}
-        self._spent = _Spent()
-        self._ended = ""
         self._order: dict[str, int] = {}
-        self._stages: dict[str, int] = {}
-        self._started = time.monotonic()
-        self._before = float(self._state().get("seconds", 0.0))
-
-    # --- the folder ------------------------------------------------------------------------------------------------
-
-    @property
-    def digest(self) -> str:
-        """Over the settings that change results: limits and where it runs are left out."""
-        left_out = {"runtime": True, "name": True, "rungs": True, "gate": True, "published": True, "sweep": True}
-        content = self.config.model_dump(mode="json", exclude=left_out)  # type: ignore[arg-type]
-        ours = self.settings.model_dump(mode="json", exclude={"budget", "trial_timeout_s"})
-        files = self.bench.corpus_identity(self.config.pipeline)["files"]
-        asked = [
-            [q.id, q.text, q.answer, [[e.doc_id, e.text] for e in q.evidence], q.split] for q in self.bench.questions
-        ]
-        return digest([content, ours, digest(files), digest(asked)])
-
-    def _open(self) -> Path:
-        """The folder of this sweep: that of an earlier command on the same settings and data, else a new one."""
-        self._sha = self.digest
-        root = self.bench.resources.cache_dir / "sweeps"
-        for folder in sorted(root.glob("*"), reverse=True) if root.is_dir() else []:
-            if read_state(folder).get("config_sha256") == self._sha:
-                return folder
-        now = datetime.now(UTC)
-        name = re.sub(r"[^A-Za-z0-9._-]+", "-", self.config.name).strip("-") or "sweep"
-        return root / f"{now:%Y%m%d-%H%M%S}-{name}-{self._sha[:6]}"
-
-    def _state(self) -> dict[str, Any]:
-        return read_state(self.folder)
-
-    def _begin(self) -> None:
-        new = not (self.folder / "run.json").is_file()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if new:
-            self._save_state("running")
-            write_atomic(self.folder / "config.yaml", to_yaml(self.config).encode())
-            write_atomic(self.folder / "env.json", json.dumps(environment(self.bench), indent=1).encode())
-        self.bench.reporter.log = self.folder / "run.log"
-        verb = "resuming" if self.log.rows else "sweep folder:"
-        self.bench.reporter.line(f"{verb} {self.folder}")
-
-    def _save_state(self, status: str) -> None:
-        created = self._state().get("created") or datetime.now(UTC).isoformat(timespec="seconds")
-        state = {
-            "status": status,
-            "name": self.config.name,
-            "created": created,
-            "config_sha256": self._sha,
-            "seconds": round(self._before + time.monotonic() - self._started, 1),
-        }
-        write_atomic(self.folder / "run.json", json.dumps(state, indent=1).encode())
 
     # --- the plan --------------------------------------------------------------------------------------------------
 
     def plan(self) -> SweepPlan:
         """What is about to be computed. Parses, chunks and encodes a sample: all of it is needed anyway, and kept."""
-        search = self.settings.search
-        if search.kind == "random":
-            chosen = drawn(self.space, search.trials, self.seed)
-        elif search.kind in ("racing", "halving"):
-            chosen = self._starters()
-        else:
-            chosen = self._some()
+        chosen = self._chosen()
+        if chosen is None:
+            small = self.space.size <= _PLANNED
+            chosen = configurations(self.space) if small else drawn(self.space, _PLANNED // 10, self.seed)
         recorded = {row["key"] for row in self.log.rows}
-        plan = plan_sweep(self.bench, chosen, self.needs, recorded, len(self.questions))
+        baseline = self.baseline if self._alone(chosen) else None
+        plan = plan_sweep(self.bench, chosen, self.needs, recorded, len(self.questions), self._at_most, baseline)
         plan.left_out = self.space.left_out
-        if self._at_most:
-            plan.trials = min(plan.trials, self._at_most)
-            plan.llm_calls = min(plan.llm_calls, self._at_most * len(self.questions))
         return plan
 
     @property
@@ -196,7 +122,7 @@ class Sweep:
     @property
     def planned_end(self) -> bool:
         """Whether no limit but that of trials ended the sweep: an end that was asked for."""
-        return self._ended in ("", "trials")
+        return self.account.ended in ("", "trials")
 
     @property
     def _at_most(self) -> int | None:
@@ -208,14 +134,12 @@ class Sweep:
         given = [number for number in (most, budget) if number is not None]
         return min(given) if given else None
 
-    def _some(self) -> list[Configuration]:
-        if self.settings.search.kind == "grid" or self.space.size <= _PLANNED:
-            return configurations(self.space)
-        return drawn(self.space, _PLANNED // 10, self.seed)
+    def _chosen(self) -> list[Configuration] | None:
+        return chosen_before(self.settings, self.space, self.seed)
 
-    def _starters(self) -> list[Configuration]:
-        trials = getattr(self.settings.search, "trials", None)
-        return configurations(self.space) if trials is None else drawn(self.space, trials, self.seed)
+    def _alone(self, chosen: Sequence[Configuration]) -> bool:
+        """Whether the pipeline as configured is scored beside the configurations, being none of them."""
+        return self.baseline is not None and all(c.key != self.baseline.key for c in chosen)
 
     # --- the search ------------------------------------------------------------------------------------------------
 
@@ -230,35 +154,38 @@ class Sweep:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with locked(self.folder):
-            self._begin()
+            self._files.begin()
             plan = plan or self.plan()
             executor = self._executor()
             over = ""
             try:
                 self._drive(self._strategy(), executor)
-            except _OverBudget as limit:
+            except OverBudget as limit:
                 over = str(limit)
             finally:
                 executor.close()
-                self._save_state("running")
+                self._files.save("running", self.account.seconds)
             record = self._record(plan, over)
             write_atomic(self.folder / "sweep.json", (record.model_dump_json(indent=1) + "\n").encode())
-            self._save_state(record.status)
+            self._files.save(record.status, self.account.seconds)
             return record
 
     def _strategy(self) -> Strategy:
-        search, groups = self.settings.search, self._groups()
+        search, chosen = self.settings.search, self._chosen()
+        if chosen is None:
+            return strategy_for(self.settings, self.space, self.judge, self.seed)
         if search.kind == "racing":
-            return race(self._starters(), search, self.judge, groups, self._dropped, self.seed)
+            return race(chosen, search, self.judge, self._groups, self._dropped, self.seed)
         if search.kind == "halving":
-            return halve(self._starters(), search, self.judge, len(groups), self._dropped, self.seed)
-        return strategy_for(self.settings, self.space, self.judge, self.seed)
+            return halve(chosen, search, self.judge, len(self._groups), self._dropped, self.seed)
+        first = [self.baseline] if self.baseline is not None and self._alone(chosen) else []
+        return once([*first, *chosen])
 
     def _executor(self) -> Executor:
-        runtime, settings = self.config.runtime, self.settings
+        runtime = self.config.runtime
+        setup = Setup.of(self.bench, self.needs, self.settings)
         if runtime.executor == "serial" or (runtime.executor == "processes" and runtime.workers == 1):
-            return ThisProcess(Evaluator(self.bench, self.needs, settings.trial_timeout_s, settings.latency_questions))
-        setup = Setup.of(self.bench, self.needs, settings.trial_timeout_s, settings.latency_questions)
+            return ThisProcess(Evaluator(self.bench, *setup.how))
         if runtime.executor == "processes":
             return LocalProcesses(setup, runtime.workers)
         return Ray(setup, runtime.ray_address, units=2 * runtime.workers)
@@ -275,77 +202,50 @@ class Sweep:
 
     def _answer(self, asks: Sequence[Ask], executor: Executor) -> list[Outcome]:
         """Outcomes of a batch: recorded ones first, the rest in the order of what they share."""
-        wanted: dict[tuple[str, tuple[int, ...] | None], Configuration] = {}
+        wanted: dict[_Name, Configuration] = {}
         for ask in asks:
             wanted.setdefault((ask.configuration.key, ask.part), ask.configuration)
         for key, _ in wanted:
             self._order.setdefault(key, len(self._order))
-        found: dict[tuple[str, tuple[int, ...] | None], Outcome] = {}
+        found: dict[_Name, Outcome] = {}
         for name, configuration in wanted.items():
             known = self.log.find(*name)
             if known is not None:
                 found[name] = known
-                self._take(configuration, known, new=False)
+                self._take(configuration, known)
         tasks = [Task(c.key, c.pipeline, part) for (key, part), c in wanted.items() if (key, part) not in found]
-        for task, outcome in self._scored(by_prefix(tasks), executor):
-            name = (task.key, task.part)
+        for name, outcome in self._scored(by_prefix(tasks), executor):
             self.log.add(wanted[name], outcome)
             found[name] = outcome
-            self._take(wanted[name], outcome, new=True)
+            self._say(self._take(wanted[name], outcome), outcome)
         return [found[(ask.configuration.key, ask.part)] for ask in asks]
 
-    def _scored(self, tasks: Sequence[Task], executor: Executor) -> Iterator[tuple[Task, Outcome]]:
+    def _scored(self, tasks: Sequence[Task], executor: Executor) -> Iterator[tuple[_Name, Outcome]]:
         """Runs tasks within the budget, a few at a time where one is set."""
-        by_name = {(task.key, task.part): task for task in tasks}
         left = list(tasks)
         while left:
-            self._check_budget()
-            most = self.settings.budget.trials
-            room = len(left) if most is None else most - self._spent.trials
-            # executors cannot be called back: hand out what may run, and look at the clock after each outcome
+            room = self.account.room(len(left))
+            # executors cannot be called back: hand out what may run, and look at the limits after each outcome
             batch, left = left[:room], left[room:]
-            outcomes = executor.run(batch)
-            for done, outcome in enumerate(outcomes, 1):
-                part = tuple(outcome.part) if outcome.part is not None else None
-                yield by_name[(outcome.key, part)], outcome
+            for done, outcome in enumerate(executor.run(batch), 1):
+                yield (outcome.key, tuple(outcome.part) if outcome.part is not None else None), outcome
                 if done < len(batch):
-                    self._check_budget(of_trials=False)
+                    self.account.check()
 
-    def _check_budget(self, of_trials: bool = True) -> None:
-        budget, spent = self.settings.budget, self._spent
-        minutes = (self._before + time.monotonic() - self._started) / 60
-        limits = [
-            ("minutes", budget.minutes, minutes),
-            ("tokens", budget.tokens, spent.tokens),
-            ("money", budget.money, spent.money),
-        ]
-        if of_trials:
-            limits.append(("trials", budget.trials, spent.trials))
-        for name, most, used in limits:
-            if most is not None and used >= most:
-                self._ended = name
-                raise _OverBudget(f"sweep.budget.{name} ({most:g}) is used up")
-
-    def _take(self, configuration: Configuration, outcome: Outcome, new: bool) -> None:
+    def _take(self, configuration: Configuration, outcome: Outcome) -> Result:
         """Adds an outcome to the results and to what was spent."""
         key = configuration.key
         parts = self._parts.setdefault(key, [])
         if not any(kept.part == outcome.part for kept in parts):
-            self._spent.trials += not parts
+            # the pipeline as configured is no choice of the search, so no limit of trials is for it
+            self.account.trials += not parts and configuration is not self.baseline
             parts.append(outcome)
-            read, wrote = prices(configuration.pipeline)
-            for stage, (prompt, completion) in outcome.tokens.items():
-                if stage not in self._stages:
-                    self._stages[stage] = prompt + completion
-                    self._spent.tokens += prompt + completion
-                    self._spent.money += (prompt * read + completion * wrote) / 1e6
+            self.account.take(outcome)
         whole = outcome if outcome.part is None else combined(parts)
-        if key not in self.results:
-            self.results[key] = Result(configuration, whole, trial=self.log.number(key))
-        self.results[key].outcome = whole
-        self.results[key].broken = self.judge.broken(whole, configuration) if whole.status == "ok" else ""
-        if new:
-            self._say(self.results[key], outcome)
+        result = self._results.setdefault(key, Result(configuration, whole, trial=self.log.number(key)))
+        result.outcome = whole
+        result.broken = self.judge.broken(whole, configuration) if whole.status == "ok" else ""
+        return result
 
     def _say(self, result: Result, outcome: Outcome) -> None:
         names = [*self.judge.objectives, *self.needs.measures]
@@ -355,61 +255,69 @@ class Sweep:
 
     # --- the result ------------------------------------------------------------------------------------------------
 
-    def _groups(self) -> list[str]:
-        of = clusters(self.questions)
-        return [of[question.id] for question in self.questions]
-
-    def _record(self, plan: SweepPlan, over: str) -> SweepRecord:
-        from ... import __version__
-
+    def _candidates(self) -> list[Result]:
+        """All results but that of a baseline that is no point of the space, in the order of asking: so ties fall the
+        same way after a kill."""
         for key, why in self._dropped.items():
-            self.results[key].dropped = why
-        # in the order of asking, so that ties fall the same way after a kill
-        everything = sorted(self.results.values(), key=lambda result: self._order[result.configuration.key])
+            self._results[key].dropped = why
+        everything = sorted(self._results.values(), key=lambda result: self._order[result.configuration.key])
         for result in everything:
             part = result.outcome.part
             if result.status == "ok" and part is not None and len(part) < len(self.questions):
                 result.dropped = f"{len(part)} of {len(self.questions)} questions when the sweep ended"
-        order, groups = ranked(everything, self.judge), self._groups()
-        same = tied(order, self.judge, groups, self.seed)
+        return [result for result in everything if result.configuration is not self.baseline]
+
+    def _compared(self, tried: Sequence[Result]) -> tuple[dict[str, GainRecord], BaselineRecord | None]:
+        """Every configuration against the pipeline as configured, where that can be tested."""
+        if self.baseline is None or self.baseline.key not in self._results:
+            return {}, None
+        start, outcomes = self._results[self.baseline.key], [result.outcome for result in tried]
+        seed, missing = self.config.seed, self.config.gate.max_missing
+        gained, basis = gains(start.outcome, outcomes, self.settings.objectives[0], self._groups, seed, missing)
+        inside = any(result is start for result in tried)
+        told = (self.judge.objectives, self._shown, self._groups, seed)
+        return gained, baseline_record(start, inside, basis, *told)
+
+    @property
+    def _shown(self) -> tuple[str, ...]:
+        return (*self.judge.objectives, *self.needs.measures)
+
+    def _record(self, plan: SweepPlan, over: str) -> SweepRecord:
+        from ... import __version__
+
+        tried = self._candidates()
+        order = ranked(tried, self.judge)
+        same = tied(order, self.judge, self._groups, self.seed)
+        gained, baseline = self._compared(tried)
         pareto = front(order, self.judge) if len(self.judge.objectives) > 1 else set()
-        rest = [result for result in everything if result not in order]
-        names = (*self.judge.objectives, *self.needs.measures)
-        trials = [
-            trial_record(result, rank, same, pareto, self.judge.objectives, names, groups, self.config.seed)
-            for rank, result in [*enumerate(order, 1), *((None, result) for result in rest)]
-        ]
-        best = self._write_best(order[0].configuration) if order else None
+        placed = {result.configuration.key for result in order}
+        rest = [result for result in tried if result.configuration.key not in placed]
+        told = (same, gained, pareto, self.judge.objectives, self._shown, self._groups, self.config.seed)
+        ranks = [*enumerate(order, 1), *((None, result) for result in rest)]
+        best = self._files.write_best(order[0].configuration) if order else None
         return SweepRecord(
             status="budget" if over else "finished",
             run_id=self.folder.name,
             name=self.config.name,
-            created=self._state()["created"],
+            created=self._files.created,
             ragladder=__version__,
-            config_sha256=self._sha,
+            config_sha256=self._files.sha,
             seed=self.seed,
             search=self.settings.search.kind,
             objectives=self.settings.objectives,
             constraints=self.settings.constraints,
             questions=len(self.questions),
-            counts=dict(Counter(result.status for result in everything)),
+            split=self.settings.questions,
+            counts=dict(Counter(result.status for result in tried)),
             plan=tuple(plan.lines(self.guided)),
-            summary=summary(order, everything, same, self.judge.objectives, over),
+            summary=summary(self.settings, order, tried, same, gained, baseline, over),
             winner=order[0].configuration.point if order else None,
             best_yaml=str(best) if best else None,
-            trials=tuple(trials),
-            axes=tuple(axes_of(everything, self.judge, self.space.axes, self.seed)),
+            trials=tuple(trial_record(result, rank, *told) for rank, result in ranks),
+            baseline=baseline,
+            axes=tuple(axes_of(tried, self.judge, self.space.axes, self.seed)),
             pareto=tuple(result.trial for result in order if result.configuration.key in pareto),
-            tokens=self._spent.tokens,
-            money=round(self._spent.money, 6),
-            seconds=round(self._before + time.monotonic() - self._started, 1),
+            tokens=self.account.tokens,
+            money=round(self.account.money, 6),
+            seconds=round(self.account.seconds, 1),
         )
-
-    def _write_best(self, winner: Configuration) -> Path:
-        head = (
-            f"# The best of a sweep on dev: {point_text(winner.point)}\n"
-            "# Score it on dev: ragladder eval best.yaml; climb from it (test untouched): ragladder climb best.yaml\n"
-        )
-        config = self.config.model_copy(update={"pipeline": winner.pipeline, "sweep": None})
-        write_atomic(self.folder / "best.yaml", best_yaml(self.bench, config, head).encode())
-        return self.folder / "best.yaml"

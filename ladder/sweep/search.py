@@ -13,10 +13,20 @@ from typing import Any
 
 from ...core.errors import ConfigError, require
 from .evaluate import Outcome
-from .settings import Nsga2Search, SweepSettings, TpeSearch, lower_is_better
+from .settings import CoordinateSearch, Nsga2Search, SweepSettings, TpeSearch, lower_is_better
 from .space import Configuration, Space
 
-__all__ = ["Ask", "Judge", "Strategy", "configurations", "coordinate_points", "drawn", "strategy_for"]
+__all__ = [
+    "Ask",
+    "Judge",
+    "Strategy",
+    "chosen_before",
+    "configurations",
+    "coordinate_points",
+    "drawn",
+    "once",
+    "strategy_for",
+]
 
 _REPEATS = 100
 """Proposals in a row without a new configuration, after which a space counts as used up."""
@@ -85,16 +95,27 @@ def _setting(data: Any, name: str, outcome: Outcome) -> Any:
     return data.get("kind") if isinstance(data, Mapping) else data
 
 
+def chosen_before(settings: SweepSettings, space: Space, seed: int) -> list[Configuration] | None:
+    """The configurations of a search that knows them before any score; None of one that follows the scores."""
+    trials = getattr(settings.search, "trials", None)
+    if settings.search.kind in ("coordinate", "tpe", "nsga2"):
+        return None
+    return configurations(space) if trials is None else drawn(space, trials, seed)
+
+
 def strategy_for(settings: SweepSettings, space: Space, judge: Judge, seed: int) -> Strategy:
-    """The strategy of a sweep; racing and halving are in racing.py."""
+    """The strategy of a search that follows the scores; racing and halving are in racing.py."""
     search = settings.search
-    if search.kind == "random":
-        return _once(drawn(space, search.trials, seed))
-    if search.kind == "coordinate":
+    if isinstance(search, CoordinateSearch):
         return _coordinate(space, judge, search.passes)
     if isinstance(search, (TpeSearch, Nsga2Search)):
         return _optuna(space, search, judge, seed)
-    return _once(configurations(space))
+    raise ValueError(f"search '{search.kind}' does not follow the scores")
+
+
+def once(chosen: Sequence[Configuration]) -> Strategy:
+    """All at once."""
+    yield [Ask(configuration) for configuration in chosen]
 
 
 def configurations(space: Space) -> list[Configuration]:
@@ -144,10 +165,6 @@ def drawn(space: Space, count: int, seed: int) -> list[Configuration]:
     if not found:
         raise ConfigError(f"no point of sweep.space is valid; the first: {first}")
     return list(found.values())
-
-
-def _once(chosen: list[Configuration]) -> Strategy:
-    yield [Ask(configuration) for configuration in chosen]
 
 
 # --- coordinate ---

@@ -10,6 +10,7 @@ from ...core.components import Model
 from .expressions import Constraint
 
 __all__ = [
+    "CORRECTED",
     "MEASURES",
     "BudgetSettings",
     "CoordinateSearch",
@@ -31,15 +32,22 @@ MEASURES = {
     "latency_p95": "the same, 95th percentile",
     "index_mb": "size of the index on disk in MB: vectors, words, or both",
     "chunks": "chunks in the index",
-    "cost": "money for answering 1,000 questions, by the prices of the LLM's settings",
-    "llm_tokens": "tokens that the LLM read and wrote, mean of a question",
+    "cost": "money for asking 1,000 questions: query transform, reranking and answer, each by its LLM's prices",
+    "llm_tokens": "tokens that these LLMs read and wrote, mean of a question",
 }
 """What is measured beside the metrics; of all these less is better."""
 
 
+CORRECTED = ("grid", "random")
+"""Searches whose points do not depend on scores, so that a test can be corrected for their number."""
+
+
+_COSTS = ("context_chars@", "context_tokens@", "ragas/noise_sensitivity")
+
+
 def lower_is_better(objective: str) -> bool:
     """True for measures of cost; metrics are to be high."""
-    return objective in MEASURES or objective.startswith("context_chars@")
+    return objective in MEASURES or objective.startswith(_COSTS)
 
 
 class GridSearch(Model):
@@ -127,9 +135,10 @@ class BudgetSettings(Model):
     minutes: float | None = Field(default=None, gt=0)
     """Most wall-clock time."""
     tokens: int | None = Field(default=None, ge=1)
-    """Most tokens that LLMs read and write."""
+    """Most tokens that LLMs read and write: contexts, query transforms, reranking, answers, judges. What the cache
+    answers costs nothing."""
     money: float | None = Field(default=None, gt=0)
-    """Most money, in the currency of the LLM's `price_prompt` and `price_completion`."""
+    """Most money for the same, each LLM by its own `price_prompt` and `price_completion`."""
 
 
 class SweepSettings(Model):
@@ -150,6 +159,10 @@ class SweepSettings(Model):
     """When no new trial starts."""
     trial_timeout_s: float | None = Field(default=None, gt=0)
     """Most seconds of a trial, what it computes for others included; then it is recorded as `timeout`."""
+    questions: Literal["dev", "dev+test"] = "dev"
+    """Which questions score the configurations. `dev+test` is for teams with too few for a split, with a grid or a
+    random search, whose comparison with the pipeline as configured is corrected for their number. It costs the scoring
+    of the test questions, and uses them up: a climb from the winner has no fresh test questions left."""
     seed: int | None = None
     """Of the search; the experiment's where not set."""
     latency_questions: int = Field(default=40, ge=5)
@@ -182,6 +195,11 @@ class SweepSettings(Model):
         twice = sorted({name for name in self.objectives if self.objectives.count(name) > 1})
         if twice:
             raise ValueError(f"objectives: {', '.join(twice)} stands twice")
+        if self.questions != "dev" and self.search.kind not in CORRECTED:
+            raise ValueError(
+                f"questions '{self.questions}' needs search grid or random: of a search that follows the scores, as "
+                f"{self.search.kind} does, no test would be left; leave it at dev, and climb from the winner"
+            )
         if self.search.kind == "nsga2" and len(self.objectives) < 2:
             raise ValueError("search nsga2 needs two objectives or more")
         if self.search.kind in ("racing", "halving"):

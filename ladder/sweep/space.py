@@ -90,6 +90,11 @@ class Space:
             product *= len(values)
         return product
 
+    @property
+    def start(self) -> Configuration:
+        """The pipeline as configured, whether the space has it or not."""
+        return Configuration({}, {}, self.pipeline, key_of(self.pipeline))
+
     def active(self, axis: str, point: Mapping[str, Any]) -> bool:
         """Whether an axis applies, given the values of the axes before it."""
         conditions = self._when.get(axis)

@@ -26,8 +26,14 @@ _SYNC_S = 1.0
 class TrialLog:
     """Trials of one sweep."""
 
-    def __init__(self, folder: Path) -> None:
-        """Reads what is there; a torn last line, which a kill left, is cut off."""
+    def __init__(self, folder: Path, questions: str = "dev") -> None:
+        """Reads what is there; a torn last line, which a kill left, is cut off.
+
+        Args:
+            folder: Of the sweep.
+            questions: Which ones score the trials.
+        """
+        self._questions = questions
         self.path = folder / FILE
         self.rows: list[dict[str, Any]] = []
         self._known: dict[str, Outcome] = {}
@@ -50,7 +56,7 @@ class TrialLog:
             "trial": len(self.rows) + 1,
             "point": configuration.point,
             "changes": configuration.changes,
-            "split": "dev",
+            "split": self._questions,
             **outcome.as_row(),
         }
         with open(self.path, "ab") as handle:

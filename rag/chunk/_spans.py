@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -45,8 +46,12 @@ class _Cl100kCounter(TokenCounter):
         return len(self._encoding.encode_ordinary(text))
 
 
+@lru_cache(maxsize=1)
 def _load_cl100k() -> Any:
-    """OpenAI's cl100k_base from the copy that llama-index-core ships, so that nothing is downloaded."""
+    """OpenAI's cl100k_base from the copy that llama-index-core ships, so that nothing is downloaded.
+
+    It takes as long as chunking some documents, and every chunker of a sweep asks for it.
+    """
     from importlib.util import find_spec
     from pathlib import Path
 

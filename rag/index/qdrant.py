@@ -13,18 +13,16 @@ from pydantic import Field
 
 from ...core.cache import write_atomic
 from ...core.components import Resources, Settings
-from ...core.errors import ConfigError, DataError, EndpointError, require
-from .topk import as_vectors, order, oversampled, read_meta, write_meta
+from ...core.errors import ConfigError, DataError, EndpointError, UnreachableError, require
+from ...core.http import Probe
+from .points import Listed, PointIndex
+from .topk import as_vectors, read_meta, write_meta
 
-__all__ = ["FILTER_LIMIT", "LOCAL_LIMIT", "QdrantIndex", "QdrantIndexSettings", "filter_by_ids"]
+__all__ = ["LOCAL_LIMIT", "QdrantIndex", "QdrantIndexSettings"]
 
 LOCAL_LIMIT = 5_000
 """Most points of the local mode, which compares with all of them in Python."""
 
-FILTER_LIMIT = 5_000
-"""Most numbers of points that a filter sends along with each query; a longer one is answered by searching deeper."""
-
-_BATCH = 64
 T = TypeVar("T")
 
 
@@ -50,6 +48,18 @@ class QdrantIndexSettings(Settings):
         """True where a server does the work."""
         return self.location.startswith(("http://", "https://"))
 
+    def check_size(self, chunks: int) -> None:
+        """Refuses more chunks than the index takes; asked before they are encoded.
+
+        Raises:
+            ConfigError: More than the local mode's limit.
+        """
+        if not self.remote and chunks > LOCAL_LIMIT:
+            raise ConfigError(
+                f"index.location: Qdrant's local mode takes up to {LOCAL_LIMIT:,} chunks, there are {chunks:,}: "
+                "name a server's URL, or use the index 'qdrant_edge', 'flat' or 'hnsw'"
+            )
+
     def build(self, resources: Resources) -> QdrantIndex:
         """Makes an empty index; nothing is sent yet.
 
@@ -73,37 +83,16 @@ class QdrantIndexSettings(Settings):
         }
 
 
-def filter_by_ids(allowed: np.ndarray) -> tuple[list[int], bool] | None:
-    """A mask as a list of points: those that may be found (True), or those that may not (False), the shorter one.
-
-    Args:
-        allowed: Mask of the positions that may be found, shape (n,).
-
-    Returns:
-        None where both are too long to be sent.
-    """
-    inside = int(np.sum(allowed)) * 2 <= len(allowed)
-    listed = np.flatnonzero(allowed if inside else ~allowed)
-    return (listed.tolist(), inside) if len(listed) <= FILTER_LIMIT else None
-
-
-class QdrantIndex:
-    """One collection; points are numbered by position.
-
-    Attributes:
-        filters: `search` takes `allowed`.
-    """
-
-    filters = True
+class QdrantIndex(PointIndex):
+    """One collection; points are numbered by position."""
 
     def __init__(self, settings: QdrantIndexSettings, resources: Resources) -> None:
         """Makes an empty index; see the settings."""
+        super().__init__()
         self._settings = settings
         self._resources = resources
         self._client_: Any = None
         self._name = ""
-        self._size = 0
-        self._dimension = 0
         self._memory: np.ndarray | None = None
 
     def build(self, vectors: Any) -> QdrantIndex:
@@ -111,14 +100,11 @@ class QdrantIndex:
 
         Raises:
             ConfigError: More points than the local mode takes.
-            EndpointError: The server does not answer.
+            UnreachableError: The server does not answer.
+            EndpointError: It refuses.
         """
         array = as_vectors(vectors)
-        if not self._settings.remote and len(array) > LOCAL_LIMIT:
-            raise ConfigError(
-                f"index.location: Qdrant's local mode takes up to {LOCAL_LIMIT:,} chunks, there are {len(array):,}: "
-                "name a server's URL, or use the index 'flat' or 'hnsw'"
-            )
+        self._settings.check_size(len(array))
         self._size, self._dimension = array.shape
         shape = f"{array.shape}".encode()
         self._name = f"{self._settings.collection}-{hashlib.sha256(shape + array.tobytes()).hexdigest()[:16]}"
@@ -137,49 +123,34 @@ class QdrantIndex:
         client.create_collection(self._name, vectors_config=config)
         client.upload_collection(self._name, vectors=array, ids=range(len(array)), wait=True)
 
-    def search(self, vectors: Any, k: int, allowed: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Nearest vectors: (scores, positions), shape (queries, k); see `core.types.Index`.
+    def _is_empty(self) -> bool:
+        return not self._name
 
-        Args:
-            vectors: Queries, shape (queries, dimension).
-            k: How many.
-            allowed: Mask of the positions that may be found, shape (n,); None for all.
-
-        Raises:
-            EndpointError: The server does not answer.
-        """
-        if not self._name:
-            raise DataError("the index is empty: build or load it before a search")
-        queries = as_vectors(vectors, self._dimension)
-        if allowed is None:
-            return self._search(queries, k, None)
-        listed = filter_by_ids(allowed)
-        if listed is None:
-            return oversampled(lambda asked, depth: self._search(asked, depth, None), queries, k, allowed)
-        return self._search(queries, k, listed)
-
-    def _search(self, queries: np.ndarray, k: int, listed: tuple[list[int], bool] | None) -> tuple[Any, Any]:
-        scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
-        positions = np.full((len(queries), k), -1, dtype=np.int64)
-        for start in range(0, len(queries), _BATCH):
-            answers = self._query(queries[start : start + _BATCH], min(k, max(1, self._size)), listed)
-            for row, answer in enumerate(answers, start):
-                for column, point in enumerate(answer.points):
-                    scores[row, column], positions[row, column] = point.score, point.id
-        return order(scores, positions, k)
-
-    def _query(self, queries: np.ndarray, limit: int, listed: tuple[list[int], bool] | None) -> list[Any]:
+    def _query(self, queries: np.ndarray, limit: int, listed: Listed | None) -> list[list[tuple[int, float]]]:
         from qdrant_client import models
 
         params = models.SearchParams(exact=self._settings.exact, hnsw_ef=self._settings.ef_search)
         chosen = None
         if listed is not None:
-            ids: Any = models.HasIdCondition(has_id=list(listed[0]))
-            chosen = models.Filter(must=[ids]) if listed[1] else models.Filter(must_not=[ids])
+            ids: Any = models.HasIdCondition(has_id=list(listed.points))
+            chosen = models.Filter(must=[ids]) if listed.found else models.Filter(must_not=[ids])
         requests = [
             models.QueryRequest(query=query.tolist(), limit=limit, params=params, filter=chosen) for query in queries
         ]
-        return self._ask(lambda client: client.query_batch_points(self._name, requests=requests))
+        answers = self._ask(lambda client: client.query_batch_points(self._name, requests=requests))
+        return [[(point.id, point.score) for point in answer.points] for answer in answers]
+
+    def probe(self) -> Probe:
+        """Whether the server answers and takes the key; always so without a server."""
+        if not self._settings.remote:
+            return Probe(True, "local mode")
+        try:
+            self._ask(lambda client: client.collection_exists("ragladder"))
+        except (UnreachableError, EndpointError) as error:
+            return Probe(False, str(error).partition(". ")[0])
+        finally:
+            self.close()
+        return Probe(True, "answers")
 
     def save(self, folder: Path) -> None:
         """Writes where the collection is; in memory mode, its vectors."""
@@ -197,7 +168,8 @@ class QdrantIndex:
 
         Raises:
             DataError: It is gone, or smaller than it was.
-            EndpointError: The server does not answer.
+            UnreachableError: The server does not answer.
+            EndpointError: It refuses.
         """
         meta = read_meta(folder, "qdrant")
         if self._settings.location == "memory":
@@ -252,7 +224,20 @@ class QdrantIndex:
         try:
             return work(self._client())
         except ApiException as error:
-            raise EndpointError(
-                f"Qdrant at {self._settings.location} does not answer as it should: {error}. Start the server, or "
-                "correct index.location and index.api_key_env; what is finished is kept, so run the same command again"
-            ) from None
+            raise _said(self._settings.location, error) from None
+
+
+def _said(location: str, error: Exception) -> UnreachableError | EndpointError:
+    """What a client's error means: nobody there, or an answer that does not do."""
+    import httpx
+
+    why = (" ".join(str(error).split()) or type(error).__name__).rstrip(".")[:300]
+    advice = "what is finished is kept, so run the same command again"
+    if isinstance(getattr(error, "source", None), httpx.TransportError):
+        return UnreachableError(
+            f"Qdrant at {location} does not answer ({why}). Start the server, or correct index.location; {advice}"
+        )
+    cause = (
+        "index.api_key_env" if getattr(error, "status_code", None) in (401, 403) else "index.location and the server"
+    )
+    return EndpointError(f"Qdrant at {location} does not answer as it should ({why}). Check {cause}; {advice}")

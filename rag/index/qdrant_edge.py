@@ -13,13 +13,12 @@ from pydantic import Field
 
 from ...core.components import Resources, Settings
 from ...core.errors import DataError, StageError, require
-from .qdrant import filter_by_ids
-from .topk import as_vectors, order, oversampled, read_meta, write_meta
+from .points import Listed, PointIndex
+from .topk import as_vectors, read_meta, write_meta
 
 __all__ = ["QdrantEdgeIndex", "QdrantEdgeIndexSettings"]
 
 _ADDED = 1000  # points handed over at a time
-_ASKED = 64  # queries at a time
 _SHARD = "shard"
 
 
@@ -49,23 +48,16 @@ class QdrantEdgeIndexSettings(Settings):
         return QdrantEdgeIndex(self, resources)
 
 
-class QdrantEdgeIndex:
-    """One shard; points are numbered by position. It lies in a temporary folder until it is saved.
-
-    Attributes:
-        filters: `search` takes `allowed`.
-    """
-
-    filters = True
+class QdrantEdgeIndex(PointIndex):
+    """One shard; points are numbered by position. It lies in a temporary folder until it is saved."""
 
     def __init__(self, settings: QdrantEdgeIndexSettings, resources: Resources) -> None:
         """Makes an empty index; see the settings."""
+        super().__init__()
         self._settings = settings
         self._resources = resources
         self._folder = Path()
         self._shard: Any = None
-        self._size = 0
-        self._dimension = 0
 
     def build(self, vectors: Any) -> QdrantEdgeIndex:
         """Takes unit vectors, shape (n, dimension). One thread builds the graph, so that it is the same each time."""
@@ -99,52 +91,27 @@ class QdrantEdgeIndex:
         self._shard.flush()
         return self
 
-    def search(self, vectors: Any, k: int, allowed: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Nearest vectors: (scores, positions), shape (queries, k); see `core.types.Index`.
+    def _is_empty(self) -> bool:
+        return self._shard is None
 
-        Args:
-            vectors: Queries, shape (queries, dimension).
-            k: How many.
-            allowed: Mask of the positions that may be found, shape (n,); None for all.
-
-        Raises:
-            StageError: The engine failed.
-        """
-        if self._shard is None:
-            raise DataError("the index is empty: build or load it before a search")
-        queries = as_vectors(vectors, self._dimension)
-        if allowed is None:
-            return self._search(queries, k, None)
-        listed = filter_by_ids(allowed)
-        if listed is None:
-            return oversampled(lambda asked, depth: self._search(asked, depth, None), queries, k, allowed)
-        return self._search(queries, k, listed)
-
-    def _search(self, queries: np.ndarray, k: int, listed: tuple[list[int], bool] | None) -> tuple[Any, Any]:
+    def _query(self, queries: np.ndarray, limit: int, listed: Listed | None) -> list[list[tuple[int, float]]]:
         import qdrant_edge as engine
 
         edge: Any = engine
         chosen = None
         if listed is not None:
-            ids = edge.HasIdCondition(set(listed[0]))
-            chosen = edge.Filter(must=[ids]) if listed[1] else edge.Filter(must_not=[ids])
-        limit = min(k, max(1, self._size))
+            ids = edge.HasIdCondition(set(listed.points))
+            chosen = edge.Filter(must=[ids]) if listed.found else edge.Filter(must_not=[ids])
         params = edge.SearchParams(hnsw_ef=max(self._settings.ef_search, limit), exact=self._settings.exact)
-        scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
-        positions = np.full((len(queries), k), -1, dtype=np.int64)
-        for start in range(0, len(queries), _ASKED):
-            requests = [
-                edge.QueryRequest(limit=limit, query=edge.Query.Nearest(query.tolist()), filter=chosen, params=params)
-                for query in queries[start : start + _ASKED]
-            ]
-            try:
-                answers = self._shard.query_batch(edge.QueryBatchRequest(requests))
-            except Exception as error:  # the engine raises bare exceptions
-                raise StageError(f"index 'qdrant_edge': the search failed: {error}") from error
-            for row, answer in enumerate(answers, start):
-                for column, point in enumerate(answer):
-                    scores[row, column], positions[row, column] = point.score, point.id
-        return order(scores, positions, k)
+        requests = [
+            edge.QueryRequest(limit=limit, query=edge.Query.Nearest(query.tolist()), filter=chosen, params=params)
+            for query in queries
+        ]
+        try:
+            answers = self._shard.query_batch(edge.QueryBatchRequest(requests))
+        except Exception as error:  # the engine raises bare exceptions
+            raise StageError(f"index 'qdrant_edge': the search failed: {error}") from error
+        return [[(point.id, point.score) for point in answer] for answer in answers]
 
     def save(self, folder: Path) -> None:
         """Copies the shard to a folder."""

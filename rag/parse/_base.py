@@ -23,11 +23,14 @@ __all__ = [
     "markdown_table",
     "read_text",
     "record_blocks",
+    "refuse_old_office",
     "sections_of",
     "squeeze",
 ]
 
-Heading = tuple[int, int, str]  # offset, level, title
+Heading = tuple[int, int, str]
+"""Offset, level and title."""
+_OLE = bytes.fromhex("d0cf11e0a1b11ae1")  # how an OLE container begins
 
 
 class ParserSettings(Settings):
@@ -120,6 +123,14 @@ def make_document(
 ) -> Document:
     """A document whose reference is still its id.
 
+    Args:
+        doc_id: Path below the corpus folder, with `/`.
+        text: As it is chunked; all offsets are in it.
+        headings: In order of offset; the first gives the title where there is one.
+        title: Otherwise; without it the file's name is taken.
+        pages: Offset at which each page begins.
+        metadata: What the file says of itself.
+
     Raises:
         DataError: There is no text.
     """
@@ -142,6 +153,10 @@ def sections_of(headings: Sequence[Heading], length: int) -> tuple[Section, ...]
 
 def read_text(path: str, encoding: str | None = None) -> tuple[str, str]:
     """Text of a file with `\\n` line ends, and the encoding it was read with.
+
+    Args:
+        path: The file.
+        encoding: Its encoding; None finds it out.
 
     Raises:
         DataError: It is empty, not text, or its encoding cannot be told.
@@ -172,6 +187,22 @@ def decode(data: bytes, encoding: str | None = None) -> tuple[str, str]:
     if "\0" in text:
         raise DataError("it is not a text file (it holds zero bytes)")
     return re.sub(r"\r\n?", "\n", text), encoding.removesuffix("-sig")
+
+
+def refuse_old_office(path: str, old: str, new: str) -> None:
+    """Stops at an encrypted Office file or one of a format before 2007; both are OLE containers, which open nowhere.
+
+    Args:
+        path: The file.
+        old: The suffix of the old format, for the message.
+        new: That of the present one.
+
+    Raises:
+        DataError: It is one.
+    """
+    with open(path, "rb") as handle:
+        if handle.read(len(_OLE)) == _OLE:
+            raise DataError(f"it is encrypted or an old {old} file; save it as {new} without a password")
 
 
 def squeeze(text: str) -> str:

@@ -192,6 +192,8 @@ def _files(folder: Path, settings: ParseSettings) -> dict[str, Path]:
             if path.is_file() and not any(part.startswith((".", "~$")) for part in inside.parts):
                 found[inside.as_posix()] = path
     if not found:
+        if settings.include == ("**/*",):
+            raise DataError(f"{folder}: there is no file in it; check the path")
         raise DataError(f"{folder}: no file in it fits {', '.join(settings.include)}; check the path and parse.include")
     return dict(sorted(found.items()))
 

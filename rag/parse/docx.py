@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 from ...core.components import Resources
 from ...core.errors import DataError
 from ...core.types import Document, Parser
-from ._base import ParserSettings, TextBuilder, markdown_table, squeeze
+from ._base import ParserSettings, TextBuilder, markdown_table, refuse_old_office, squeeze
 
 __all__ = ["DocxPlainSettings", "DocxSettings"]
 
@@ -43,10 +43,7 @@ def _open(path: str) -> Any:
     import docx
     from docx.opc.exceptions import PackageNotFoundError
 
-    with open(path, "rb") as handle:
-        start = handle.read(8)
-    if start == bytes.fromhex("d0cf11e0a1b11ae1"):
-        raise DataError("it is encrypted or an old .doc file; save it as .docx without a password")
+    refuse_old_office(path, ".doc", ".docx")
     try:
         return docx.Document(path)
     except (PackageNotFoundError, zipfile.BadZipFile, KeyError, ValueError) as error:

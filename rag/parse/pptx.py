@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 from ...core.components import Resources
 from ...core.errors import DataError
 from ...core.types import Document, Parser
-from ._base import ParserSettings, TextBuilder, markdown_table, squeeze
+from ._base import ParserSettings, TextBuilder, markdown_table, refuse_old_office, squeeze
 
 __all__ = ["PptxPlainSettings", "PptxSettings"]
 
@@ -47,10 +47,7 @@ def _open(path: str) -> Any:
     import pptx
     from pptx.exc import PackageNotFoundError, PythonPptxError
 
-    with open(path, "rb") as handle:
-        start = handle.read(8)
-    if start == bytes.fromhex("d0cf11e0a1b11ae1"):
-        raise DataError("it is encrypted or an old .ppt file; save it as .pptx without a password")
+    refuse_old_office(path, ".ppt", ".pptx")
     try:
         return pptx.Presentation(path)
     except (PackageNotFoundError, PythonPptxError, zipfile.BadZipFile, KeyError, ValueError) as error:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 from ...core.components import Resources
 from ...core.errors import DataError
 from ...core.types import Document, Parser
-from ._base import ParserSettings, TextBuilder, markdown_table, record_blocks, squeeze
+from ._base import ParserSettings, TextBuilder, markdown_table, record_blocks, refuse_old_office, squeeze
 
 __all__ = ["XlsxRecordsSettings", "XlsxTableSettings"]
 
@@ -89,10 +89,7 @@ def _open(path: str) -> Any:
     import openpyxl
     from openpyxl.utils.exceptions import InvalidFileException
 
-    with open(path, "rb") as handle:
-        start = handle.read(8)
-    if start == bytes.fromhex("d0cf11e0a1b11ae1"):
-        raise DataError("it is encrypted or an old .xls file; save it as .xlsx without a password")
+    refuse_old_office(path, ".xls", ".xlsx")
     try:
         return openpyxl.load_workbook(path, read_only=True, data_only=True)
     except (InvalidFileException, zipfile.BadZipFile, KeyError, ValueError) as error:

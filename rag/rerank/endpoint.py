@@ -15,7 +15,7 @@ from ...core.cache import JsonCache, digest
 from ...core.components import Resources, Settings
 from ...core.errors import EndpointError
 from ...core.http import Failure as NoAnswer
-from ...core.http import JsonClient, api_key_from, check_base_url
+from ...core.http import JsonClient, Probe, api_key_from, check_base_url
 from ...core.types import Hit, Status
 from .order import reordered, shown
 from .result import Failure, Reranked, whole
@@ -98,6 +98,10 @@ class EndpointReranker:
         self._client = JsonClient(
             settings, "/rerank", api_key_from(settings.api_key_env, resources, "rerank.api_key_env")
         )
+
+    def probe(self) -> Probe:
+        """Whether the server answers: one short GET of its model list, without retries."""
+        return self._client.probe(self._settings.model)
 
     def rerank(self, questions: Sequence[str], hits: Sequence[Sequence[Hit]]) -> list[list[Hit]]:
         """Scores the first `depth` hits of each question anew; deeper ones are left out.

@@ -32,7 +32,9 @@ def _patterns(value: Any) -> Any:
 
 
 Filter = Annotated[dict[str, tuple[str, ...]], BeforeValidator(_patterns)]
+"""For each key of the metadata the patterns of which a document must meet one."""
 Weight = Annotated[float, BeforeValidator(_one_weight)]
+"""Share of the dense search, 0 to 1."""
 
 
 class RetrieveSettings(Model):

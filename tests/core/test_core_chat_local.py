@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ragladder.core.chat import ChatRequest, LocalChatSettings, Message
+from ragladder.core.chat.adapters import note_base
 from ragladder.core.components import Resources
+from ragladder.core.devices import fingerprint
 from ragladder.core.errors import DataError
+from ragladder.core.quiet import quiet_libraries
 
 WORDS = [f"w{number}" for number in range(60)]
 
@@ -29,7 +33,7 @@ def make_tokenizer(folder: Path, pad: bool = True) -> Any:
     return tokenizer
 
 
-def make_model(folder: Path, seed: int = 0, pad: bool = True) -> Path:
+def make_model(folder: Path, seed: int = 0, pad: bool = True, hidden: int = 32) -> Path:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -38,7 +42,7 @@ def make_model(folder: Path, seed: int = 0, pad: bool = True) -> Path:
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
-        hidden_size=32,
+        hidden_size=hidden,
         intermediate_size=48,
         num_hidden_layers=2,
         num_attention_heads=4,
@@ -206,3 +210,64 @@ def test_broken_files_are_a_data_error_and_a_probe_says_no(model: Path, tmp_path
     assert not chat.probe().ok
     good = LocalChatSettings(model=str(model)).build(resources)
     assert good.probe().ok and good.count_tokens("w1 w2 w3") == 3
+
+
+def make_adapter(model: Path, folder: Path, **others: Any) -> Path:
+    """A LoRA adapter of a model, as peft alone writes it."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    with quiet_libraries(), torch.random.fork_rng():
+        torch.manual_seed(5)
+        settings = {"r": 4, "target_modules": "all-linear", "init_lora_weights": False, "task_type": "CAUSAL_LM"}
+        config = LoraConfig(**{**settings, **others})
+        get_peft_model(AutoModelForCausalLM.from_pretrained(model), config).save_pretrained(folder)
+    return folder
+
+
+def test_an_adapter_of_another_base_is_refused_before_anything_is_loaded(
+    model: Path, resources: Resources, tmp_path: Path
+) -> None:
+    adapter = make_adapter(model, tmp_path / "lora")
+    note_base(adapter, model)
+    settings = LocalChatSettings(model=str(model), adapter=str(adapter))
+    assert settings.build(resources).complete([ask("w1")])[0].status == "ok"
+    # A template may be added to a base later, and the base may be moved.
+    moved = tmp_path / "moved"
+    shutil.copytree(model, moved)
+    (moved / "chat_template.jinja").write_text("{% for m in messages %}{{ m.content }}{% endfor %}")
+    LocalChatSettings(model=str(moved), adapter=str(adapter)).build(resources)
+    other = make_model(tmp_path / "other", seed=1)
+    with pytest.raises(DataError, match=r"llm\.adapter: .* was trained on another base than .*other.*train an adapter"):
+        LocalChatSettings(model=str(other), adapter=str(adapter)).build(resources)
+    # Adapters of earlier versions noted all files of their base.
+    (adapter / "base.json").write_text(json.dumps({"fingerprint": fingerprint(model)}))
+    settings.build(resources)
+    with pytest.raises(DataError, match="another base"):
+        LocalChatSettings(model=str(other), adapter=str(adapter)).build(resources)
+    for broken in ("{", "[]", "{}"):
+        (adapter / "base.json").write_text(broken)
+        with pytest.raises(DataError, match=r"base\.json is no note of a base"):
+            settings.build(resources)
+
+
+def test_an_adapter_of_other_tools_is_held_to_its_layers(
+    model: Path, resources: Resources, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    adapter = make_adapter(model, tmp_path / "lora")
+    LocalChatSettings(model=str(model), adapter=str(adapter)).build(resources)
+    assert "names" not in caplog.text
+    renamed = tmp_path / "renamed"
+    shutil.copytree(model, renamed)
+    LocalChatSettings(model=str(renamed), adapter=str(adapter)).build(resources)
+    assert f"the adapter lora names '{model}' as its base" in caplog.text
+    wide = make_model(tmp_path / "wide", hidden=48)
+    with pytest.raises(DataError, match=r"llm\.adapter: .*lora does not fit the model.*another base") as error:
+        LocalChatSettings(model=str(wide), adapter=str(adapter)).build(resources).complete([ask("w1")])
+    assert "\n" not in str(error.value)
+    # Fewer layers than the adapter's config says: peft would fill them with new weights and go on.
+    few = make_adapter(model, tmp_path / "few", target_modules=["q_proj"])
+    (few / "adapter_config.json").write_text((adapter / "adapter_config.json").read_text())
+    with pytest.raises(DataError, match="does not fit the model.*missing adapter keys"):
+        LocalChatSettings(model=str(model), adapter=str(few)).build(resources).complete([ask("w1")])

@@ -225,6 +225,48 @@ def test_probe_tells_an_unknown_model(tmp_path: Path) -> None:
         assert client(server, tmp_path, model="other").probe().ok
 
 
+def test_probe_takes_the_tag_latest_for_granted_as_ollama_does(tmp_path: Path) -> None:
+    with scripted_server([says("a")], models=["tiny:latest"]) as server:
+        assert client(server, tmp_path).probe().ok
+
+
+def test_a_model_of_another_name_that_answers_is_warned_of_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def named(model: str) -> Step:
+        return Step(body={**says("a").body, "model": model})
+
+    with caplog.at_level(logging.WARNING), scripted_server([named("big"), named("big")]) as server:
+        model = client(server, tmp_path / "one")
+        model.complete([ask("1"), ask("2")])
+    assert caplog.text.count("was asked for 'tiny', and answers as 'big'") == 1
+    caplog.clear()
+    with caplog.at_level(logging.WARNING), scripted_server([named("tiny-2026-01-01"), named("org/Tiny")]) as server:
+        client(server, tmp_path / "two").complete([ask("1"), ask("2")])
+    assert "asked for" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "advice"),
+    [
+        (500, "input (602 tokens) is too large to process. increase the physical batch size", "--ubatch-size"),
+        (400, "This model's maximum context length is 4096 tokens", "longer context"),
+    ],
+)
+def test_what_is_too_long_is_sent_once_and_says_what_to_do(tmp_path: Path, code: int, said: str, advice: str) -> None:
+    with scripted_server([Step(code, {"error": {"message": said}})]) as server:
+        failed = client(server, tmp_path).complete([ask("x")])[0]
+        assert len(server.seen) == 1
+    assert failed.status == "generation_error" and said in failed.detail and advice in failed.detail
+
+
+def test_a_server_of_another_kind_is_an_error_at_once(tmp_path: Path) -> None:
+    with scripted_server([Step(501, {"error": {"message": "not supported"}})]) as server:
+        with pytest.raises(EndpointError, match="501 .'not supported'.: this server does not do that"):
+            client(server, tmp_path).complete([ask("x")])
+        assert len(server.seen) == 1
+
+
 def test_identity_leaves_out_what_changes_no_answer(tmp_path: Path) -> None:
     resources = Resources(cache_dir=tmp_path, env={})
     one = settings("http://x/v1").identity(resources)

@@ -46,6 +46,7 @@ def test_exit_codes_are_those_of_the_tree() -> None:
         "DataError": 3,
         "StageError": 4,
         "EndpointError": 4,
+        "UnreachableError": 4,
         "BudgetError": 5,
     }
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 from ragladder.core.components import Resources
-from ragladder.core.errors import ConfigError, MissingExtra, StageError
+from ragladder.core.errors import ConfigError, DataError, MissingExtra, StageError
 from ragladder.embeddings.encode import SentenceTransformerSettings
 
 TEXTS = [
@@ -27,6 +27,12 @@ def st_settings(folder: Path, **values: object) -> SentenceTransformerSettings:
     return SentenceTransformerSettings.model_validate({"model": str(folder), **values})
 
 
+def calibration(folder: Path) -> Path:
+    path = folder / "calibration.txt"
+    path.write_text("\n".join(text for text in TEXTS if text), encoding="utf-8")
+    return path
+
+
 def runtime(name: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(find_spec(name) is None, reason=f"{name} is not installed")
 
@@ -38,21 +44,23 @@ def runtime(name: str) -> pytest.MarkDecorator:
         pytest.param("onnx", "int8", 0.05, marks=[runtime("onnxruntime"), runtime("onnx")]),
         pytest.param("openvino", "fp32", 1e-5, marks=runtime("openvino")),
         pytest.param("openvino", "bf16", 0.01, marks=runtime("openvino")),
+        pytest.param("openvino", "int8", 0.05, marks=[runtime("openvino"), runtime("nncf")]),
     ],
 )
 @pytest.mark.filterwarnings("ignore")  # exporters warn of what they are replaced by
 def test_a_runtime_gives_torchs_vectors_and_exports_once(
     tiny_model: Path, tmp_path: Path, backend: str, dtype: str, near: float
 ) -> None:
-    resources = Resources(cache_dir=tmp_path)
+    resources = Resources(cache_dir=tmp_path / "cache")
     wanted = st_settings(tiny_model).build(resources).encode(TEXTS, "document")
-    settings = st_settings(tiny_model, backend=backend, dtype=dtype, batch_size=2)
+    given = {"calibration": str(calibration(tmp_path))} if (backend, dtype) == ("openvino", "int8") else {}
+    settings = st_settings(tiny_model, backend=backend, dtype=dtype, batch_size=2, **given)
     embedder = settings.build(resources)
     found = embedder.encode(TEXTS, "document")
     assert found.dtype == np.float32 and found.shape == wanted.shape
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-6)
     assert 1 - (found * wanted).sum(axis=1).min() < near
-    (folder,) = tmp_path.iterdir()
+    (folder,) = (tmp_path / "cache").iterdir()
     assert folder.name.startswith(f"{backend}-")
     stamps = {file.name: file.stat().st_mtime_ns for file in folder.iterdir()}
     np.testing.assert_array_equal(settings.build(resources).encode(TEXTS, "document"), found)
@@ -75,6 +83,29 @@ def test_a_dtype_that_a_backend_lacks_is_refused() -> None:
         SentenceTransformerSettings(dtype="int8")
     with pytest.raises(ValidationError, match="backend 'onnx' has no dtype 'bf16'"):
         SentenceTransformerSettings(backend="onnx", dtype="bf16")
+
+
+def test_calibration_texts_belong_to_int8_on_openvino_alone(tiny_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="needs 'calibration': a file of texts"):
+        SentenceTransformerSettings(backend="openvino", dtype="int8")
+    with pytest.raises(ValidationError, match="'calibration' is for backend 'openvino' with dtype 'int8' alone"):
+        SentenceTransformerSettings(calibration="texts.txt")
+    resources = Resources(cache_dir=tmp_path, base_dir=tmp_path)
+    settings = st_settings(tiny_model, backend="openvino", dtype="int8", calibration="texts.txt")
+    with pytest.raises(DataError, match=r"calibration texts .*texts\.txt cannot be read"):
+        settings.identity(resources)
+    (tmp_path / "texts.txt").write_text(" \n\n")
+    with pytest.raises(DataError, match="holds no text; put texts like yours there"):
+        settings.build(resources)
+    (tmp_path / "texts.txt").write_text("one\ntwo\n")
+    first = settings.identity(resources)
+    (tmp_path / "moved.txt").write_text("one\n\ntwo")
+    moved = settings.model_copy(update={"calibration": "moved.txt"})
+    assert moved.identity(resources) == first, "the texts count, not where they lie"
+    (tmp_path / "texts.txt").write_text("one\nthree\n")
+    assert settings.identity(resources) != first
+    assert "calibration" not in st_settings(tiny_model).identity(resources), "vectors kept from before stay valid"
+    assert settings.on_torch() == st_settings(tiny_model)
 
 
 def test_training_goes_back_to_torch() -> None:

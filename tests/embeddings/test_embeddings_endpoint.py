@@ -187,6 +187,35 @@ def test_a_probe_encodes_nothing() -> None:
     assert not down.ok and "no connection" in down.detail
 
 
+def test_a_probe_compares_the_name_with_the_list() -> None:
+    def lists(*names: str) -> Script:
+        return lambda body, call: (200, {"data": [{"id": name, "aliases": ["short"]} for name in names]}, {})
+
+    with server(lists("other")) as one:
+        assert "lists no model 'gone' (it lists other, short)" in built(one.url, model="gone").probe().detail
+        assert built(one.url, model="short").probe().ok and built(one.url, model="other").probe().ok
+    with server(lambda body, call: (404, {}, {})) as one:
+        probe = built(one.url).probe()
+    assert probe.ok and "404: it lists no models" in probe.detail
+
+
+def test_vectors_without_numbers_are_an_error() -> None:
+    def empty(body: dict[str, Any], call: int) -> Reply:
+        return 200, {"data": [{"index": 0, "embedding": [None, None]}]}, {}
+
+    with server(empty) as one, pytest.raises(EndpointError, match="null or NaN"):
+        built(one.url).encode(["a"], "query")
+
+
+def test_a_slow_server_is_told_from_one_that_is_gone() -> None:
+    def slow(body: dict[str, Any], call: int) -> Reply:
+        threading.Event().wait(0.3)
+        return good(body, call)
+
+    with server(slow) as one, pytest.raises(EndpointError, match="raise timeout, or lower batch_size"):
+        built(one.url, timeout=0.05, retries=0).encode(["a"], "query")
+
+
 def test_replies_that_are_short_or_odd_are_errors() -> None:
     def short(body: dict[str, Any], call: int) -> Reply:
         code, answer, headers = good(body, call)

@@ -40,12 +40,14 @@ class JudgeServer:
     Attributes:
         reply: From prompt and name of the schema to what goes back; may be replaced at any time.
         seen: The prompts, in order of arrival.
+        models: The models that they were for.
         dies_after: Closes the connection on every call after so many.
     """
 
     def __init__(self, reply: Callable[[str, str], Says] = agrees) -> None:
         self.reply = reply
         self.seen: list[str] = []
+        self.models: list[str] = []
         self.dies_after: int | None = None
         self._closing = threading.Event()
         self._lock = threading.Lock()  # every call after its death closes it
@@ -96,13 +98,15 @@ class JudgeServer:
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                double.models.append(body["model"])
                 double.seen.append(body["messages"][0]["content"])
                 if double.dies_after is not None and len(double.seen) > double.dies_after:
                     threading.Thread(target=double._die, daemon=True).start()
                     double._closing.wait(5)
                     self.connection.close()
                     return
-                says = double.reply(double.seen[-1], body["response_format"]["json_schema"]["name"])
+                wanted = body.get("response_format", {"json_schema": {"name": ""}})  # none: free text
+                says = double.reply(double.seen[-1], wanted["json_schema"]["name"])
                 if says.hang:
                     double._closing.wait(says.hang)
                 choice = {"index": 0, "message": {"role": "assistant", "content": says.text}, "finish_reason": "stop"}

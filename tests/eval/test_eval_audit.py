@@ -146,6 +146,13 @@ def test_splits_that_are_missing_or_small() -> None:
     assert [f.message for f in audit(without).findings] == ["no question has the split test"]
 
 
+def test_a_split_that_the_documents_do_not_answer_makes_the_data_unfit() -> None:
+    questions = [replace(q, evidence=()) if q.split == "dev" else q for q in clean()]
+    assert ("splits", "error") in found(audit(questions)) and not audit(questions).fit
+    kept = [replace(q, evidence=()) if q.split == "dev" and n % 2 else q for n, q in enumerate(clean())]
+    assert ("splits", "error") not in found(audit(kept))
+
+
 def test_a_tag_value_that_only_one_of_dev_and_test_has() -> None:
     questions = [replace(q, tags={"kind": "table" if q.split == "dev" else "text"}) for q in clean()]
     report = audit(questions)

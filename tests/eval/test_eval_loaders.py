@@ -245,6 +245,17 @@ def test_csv_rows_with_one_id_are_one_question(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_the_header_says_what_parts_the_cells(delimiter: str, mark: str, tmp_path: Path) -> None:
+    rows = (("question", "answer"), ("One, two; or\tthree?", "ä, b; c\td"))
+    source = table(tmp_path / "q.csv", *rows, delimiter=delimiter)
+    source.write_text(mark + source.read_text(encoding="utf-8"), encoding="utf-8")
+    assert load_dataset("csv", source).questions == (
+        Question("q-1", "One, two; or\tthree?", "ä, b; c\td", (), {}, None),
+    )
+
+
 def test_csv_passages_without_a_document_are_looked_for(tmp_path: Path) -> None:
     rows = [("one", "moves water uphill"), ("two", "a VALVE closes; the pipe"), ("three", "nowhere to be found here")]
     source = table(tmp_path / "q.csv", ("question", "evidence"), *rows)
@@ -254,13 +265,23 @@ def test_csv_passages_without_a_document_are_looked_for(tmp_path: Path) -> None:
     table(source, ("question", "evidence"), *rows[:2])
     imported = load_dataset("csv", source, {**CORPUS, "c.md": CORPUS["a.md"]})
     assert [q.evidence[0].doc_id for q in imported.questions] == ["a.md", "b.md"]
-    assert imported.notes == ("1 passages stand in more than one document: the first by name was taken",)
+    assert imported.notes == ("1 passage stands in more than one document: the first by name was taken",)
 
 
 def test_mistakes_in_csv_files_are_named_by_line(tmp_path: Path) -> None:
     source = tmp_path / "q.csv"
     table(source, ("question", "anwser"), ("a", "b"))
     assert f"{source}:1: unknown column 'anwser' (did you mean 'answer'?)" in refused("csv", source)
+    table(source, ("Question", "document", "file", "context"), ("a", "b", "c", "d"))
+    message = refused("csv", source)
+    for column, meant in (
+        ("Question", "question"),
+        ("document", "doc_id"),
+        ("file", "doc_id"),
+        ("context", "evidence"),
+    ):
+        assert f"{source}:1: unknown column '{column}' (did you mean '{meant}'?)" in message
+    assert f"{tmp_path}: is a folder; CSV is one file" in refused("csv", tmp_path)
     table(source, ("id", "answer"), ("a", "b"))
     assert f"{source}:1: there is no column 'question'" in refused("csv", source)
     head = ("id", "question", "doc_id", "evidence", "split")

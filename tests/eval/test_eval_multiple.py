@@ -95,7 +95,7 @@ def test_stepping_down_helps_all_but_the_best() -> None:
 def test_no_true_gain_among_thirty_is_found_at_most_alpha_of_the_time() -> None:
     generator = np.random.default_rng(4)
     draws = np.stack([sweep(generator, 30, 60) for _ in range(400)])
-    _, p = max_t_rows(draws, resamples=199)
+    p = max_t_rows(draws, resamples=199).p_value
     assert 0.01 <= np.mean(p <= 0.05) <= 0.05 + 3 * (0.05 * 0.95 / 400) ** 0.5
     best = stats.ttest_1samp(draws, 0, axis=2, alternative="greater").pvalue.min(1)
     assert np.mean(best <= 0.05) > 0.3, "the best of thirty without a correction"
@@ -103,7 +103,8 @@ def test_no_true_gain_among_thirty_is_found_at_most_alpha_of_the_time() -> None:
 
 def test_a_true_gain_among_thirty_is_found() -> None:
     generator = np.random.default_rng(5)
-    which, p = max_t_rows(np.stack([sweep(generator, 30, 100, 0.7) for _ in range(100)]), resamples=199)
+    found = max_t_rows(np.stack([sweep(generator, 30, 100, 0.7) for _ in range(100)]), resamples=199)
+    which, p = found.best, found.p_value
     assert np.mean((p <= 0.05) & (which == 0)) > 0.8
 
 
@@ -111,9 +112,20 @@ def test_questions_of_one_document_flip_together() -> None:
     generator = np.random.default_rng(6)
     groups = np.repeat(np.arange(15), 4)
     draws = generator.normal(0, 1, (300, 10, 15))[:, :, groups] + 0.3 * generator.normal(0, 1, (300, 10, 60))
-    _, p = max_t_rows(draws, groups.tolist(), resamples=199)
-    _, blind = max_t_rows(draws, resamples=199)
+    p = max_t_rows(draws, groups.tolist(), resamples=199).p_value
+    blind = max_t_rows(draws, resamples=199).p_value
     assert np.mean(p <= 0.05) <= 0.05 + 3 * (0.05 * 0.95 / 300) ** 0.5 < np.mean(blind <= 0.05)
+
+
+def test_intervals_of_ten_hold_together() -> None:
+    generator = np.random.default_rng(8)
+    draws = np.stack([sweep(generator, 10, 60, 0.3) for _ in range(400)])
+    found = max_t_rows(draws, alpha=0.025, resamples=399)
+    truth = np.array([0.3] + [0.0] * 9)
+    held = ((found.low <= truth) & (truth <= found.high)).all(1)
+    assert abs(held.mean() - 0.95) <= 3 * (0.05 * 0.95 / 400) ** 0.5 + 0.01
+    single = np.abs(draws.mean(2) - truth) <= 1.96 * draws.std(2, ddof=1) / 60**0.5
+    assert single.all(1).mean() < 0.85, "ten single intervals do not"
 
 
 def test_one_group_shows_nothing() -> None:
@@ -130,6 +142,8 @@ def test_property_bounds_p_values_and_rows_agree(seed: int, candidates: int, n: 
     groups[:2] = [0, 1]
     result = max_t(values.astype(float), groups, resamples=199)
     assert ((result.p_value <= 0.05) == (result.lower_bound > 0)).all()
-    which, p = max_t_rows(values[None].astype(float), groups, resamples=199)
-    assert which[0] == result.statistic.argmax()
-    assert p[0] == pytest.approx(result.p_value[which[0]])
+    rows = max_t_rows(np.stack([values, -values]).astype(float), groups, alpha=0.05, resamples=199)
+    assert rows.best[0] == result.statistic.argmax()
+    assert rows.p_value[0] == pytest.approx(result.p_value[rows.best[0]])
+    np.testing.assert_allclose(rows.low[0], result.lower_bound, atol=1e-9)
+    np.testing.assert_allclose(rows.high[1], -result.lower_bound, atol=1e-9)

@@ -1,6 +1,7 @@
 """Question files: what is read, what is written, and what each mistake in them is called."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ragladder.core.errors import DataError
 from ragladder.core.types import Evidence, Question
-from ragladder.eval.questions import by_split, files_identity, load_questions, question_files, save_questions
+from ragladder.eval.questions import (
+    by_split,
+    files_identity,
+    load_questions,
+    question_files,
+    save_questions,
+    with_evidence,
+)
 
 ROW = {"id": "q1", "question": "How long?", "answer": "12 s", "evidence": [{"doc_id": "d.md", "text": "for 12 s"}]}
 
@@ -118,8 +126,34 @@ def test_identity_follows_the_content(tmp_path: Path) -> None:
 def test_by_split_keeps_order_and_says_what_there_is() -> None:
     questions = [Question(str(n), "?", "!", split="dev" if n % 2 else "test") for n in range(4)]
     assert [q.id for q in by_split(questions, "dev")] == ["1", "3"]
-    with pytest.raises(DataError, match="none has split 'train'.*'dev': 2"):
+    with pytest.raises(DataError, match="none has split 'train'.*2 dev"):
         by_split(questions, "train")
+
+
+def test_a_split_that_the_documents_cannot_answer_is_refused() -> None:
+    passage = (Evidence("a.md", "It hums."),)
+    questions = [Question("1", "?", "!", split="dev"), Question("2", "?", "!", passage, split="test")]
+    assert [q.id for q in with_evidence(questions, "test")] == ["2"]
+    with pytest.raises(DataError, match="split 'dev' can score neither .* its only question has no evidence"):
+        with_evidence(questions, "dev")
+    with pytest.raises(DataError, match="none of its 2 questions has evidence"):
+        with_evidence([*questions, Question("3", "?", "!", split="dev")], "dev")
+
+
+@pytest.mark.parametrize("name", ["q q.csv", "q.TSV"])
+def test_a_table_is_not_read_as_jsonl_line_by_line(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("question,answer\n" * 9)
+    with pytest.raises(DataError) as caught:
+        load_questions(tmp_path / name)
+    assert "is a table" in str(caught.value) and "\n" not in str(caught.value)
+    assert f"ragladder data import csv {shlex.quote(str(tmp_path / name))} FOLDER" in str(caught.value)
+
+
+def test_questions_that_cannot_be_written_are_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="none/q.jsonl: cannot be written"):
+        save_questions(tmp_path / "none" / "q.jsonl", [])
+    with pytest.raises(DataError, match="cannot be written"):
+        save_questions(tmp_path, [])
 
 
 TEXT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=30)

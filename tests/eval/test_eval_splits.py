@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ragladder.core.errors import ConfigError, DataError
 from ragladder.core.types import Evidence, Question
-from ragladder.eval.splits import group_questions, split_questions
+from ragladder.eval.splits import balanced_seed, group_questions, split_questions
 
 
 def question(number: int, *docs: str, text: str | None = None, **tags: str) -> Question:
@@ -124,5 +124,27 @@ def test_mistakes_are_named() -> None:
         split_questions(many(10), by="tag")
     with pytest.raises(DataError, match="1 of 2 questions have no tag 'team', the first is 'q1'.*tags: team"):
         split_questions([question(0, team="x"), question(1)], by="tag", tag="team")
-    with pytest.raises(DataError, match="no question falls into .* there are 1 groups, the largest with 5 of 5"):
+    with pytest.raises(DataError, match="no question falls into .* of 1 group the largest has 5 of 5.*yourself"):
         split_questions([question(n, "one") for n in range(5)])
+
+
+def test_a_seed_that_fills_the_splits_of_few_documents() -> None:
+    unfilled = 0
+    for documents in range(3, 9):
+        questions = [question(n, f"paper {documents} {n % documents}") for n in range(4 * documents)]
+        questions += [Question(f"no{n}", f"Who owns yacht {n}?", "!") for n in range(3)]
+        chosen = split_questions(questions, seed=balanced_seed(questions), complete=False)
+        answerable = [q.split for q in chosen.questions if q.evidence]
+        least = min(answerable.count(s) / share for s, share in (("train", 0.5), ("dev", 0.2), ("test", 0.3)))
+        assert least >= 0.5 * len(answerable), documents
+        first = split_questions(questions, complete=False)
+        bare = [s for s in ("train", "dev", "test") if not any(q.split == s and q.evidence for q in first.questions)]
+        unfilled += bool(bare)
+        assert not chosen.thin and set(bare) <= set(first.thin)
+    assert unfilled  # without the choice some of these would be of no use
+
+
+def test_the_first_seed_stays_where_it_serves() -> None:
+    assert balanced_seed(many(200)) == 0
+    alone = [question(n, "one") for n in range(5)]  # no seed can help
+    assert 0 <= balanced_seed(alone) < 100

@@ -264,6 +264,18 @@ def test_an_endpoint_that_does_not_answer(words: Any, cli: Cli) -> None:
     assert not list(words.cache.glob("stages/generate-*"))
 
 
+def test_a_check_asks_the_judge_and_the_reranker_too(words: Any, cli: Cli) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
+        changed(words, lambda s: s["score"].update(judge={"llm": endpoint(url)["llm"], "metrics": ["context_recall"]}))
+        changed(words, lambda s: s["pipeline"].update(rerank={"kind": "endpoint", "base_url": url, "model": "m"}))
+        ran = cli("check", words.config)
+    assert ran.code == 4
+    assert f"judge: NOT REACHABLE: no connection to {url}/models" in ran.out
+    assert f"reranker: NOT REACHABLE: no connection to {url}/models" in ran.out
+
+
 # --- the disk ---------------------------------------------------------------------------------------------------------
 
 

@@ -87,7 +87,7 @@ def test_audit_of_a_config_parses_its_documents(workspace: Any, cli: Callable[..
     done = cli("data", "audit", workspace.config)
     assert done.code == 3
     assert "error    gold: 1 of " in done.out and "are of documents that are not there" in done.out
-    assert "unfit: mend the 1 errors above" in done.out
+    assert "unfit: mend the 1 error above" in done.out
 
 
 def test_audit_of_questions_tells_what_they_can_show(workspace: Any, cli: Callable[..., Any]) -> None:

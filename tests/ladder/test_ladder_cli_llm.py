@@ -3,40 +3,20 @@
 from __future__ import annotations
 
 import json
-import shlex
+import os
+import shutil
+import subprocess
+import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from .cli_reading import TUNED, contents, parsed, rung, suggested
+
 Cli = Callable[..., Any]
-# What the retrieval rung of the three-rung climb adopts: with it a command works on the rungs' own incumbent.
-TUNED = ("--set", "pipeline.retrieve.mode=hybrid")
-
-
-def parsed(ran: Any, code: int = 0) -> Any:
-    """Standard output as JSON; nothing else may be on it, and nothing on standard error."""
-    assert (ran.code, ran.err) == (code, ""), ran.err
-    return json.loads(ran.out)
-
-
-def suggested(ran: Any) -> list[str]:
-    """The arguments of the command that the last line names."""
-    assert ran.code == 0, ran.err
-    last = ran.out.splitlines()[-1]
-    assert last.startswith("next: ragladder ")
-    return shlex.split(last.removeprefix("next: ragladder "))
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """Files of a folder."""
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-
-
-def rung(space: Any, name: str) -> dict[str, Any]:
-    """What the climb noted of a rung."""
-    return next(r["details"] for r in space.ladder()["rungs"] if r["name"] == name)
 
 
 def test_llm_data_reports_what_the_climb_trains_on(all_rungs: Any, cli: Cli) -> None:
@@ -203,3 +183,79 @@ def test_an_adapter_is_exported_for_each_server(small: Any, cli: Cli) -> None:
     assert cli("llm", "export", small.config, "alone", "--set", own).code == 3
     unknown = cli("llm", "export", small.config, "other", "--formats", "tgi", "--set", own)
     assert (unknown.code, "'tgi' is not known" in unknown.err) == (2, True)
+
+
+def test_base_and_adapter_are_compared_side_by_side(small: Any, cli: Cli) -> None:
+    nothing = cli("llm", "compare", small.config)
+    assert (nothing.code, "name one with --adapter" in nothing.err) == (2, True)
+    parsed(cli("llm", "train", small.config, "--json", "--out", "adapter"))
+    found = parsed(cli("llm", "compare", small.config, "--adapter", "adapter", "--json"))
+    one, edge = found["comparison"], found["edge_cases"]
+    dev = {row["id"] for row in small.rows() if row["split"] == "dev"}
+    assert one["wins"] + one["ties"] + one["losses"] == one["n"] == len(dev)
+    assert edge["questions"] and set(edge["questions"]) <= dev
+    assert {row["question_id"] for row in edge["answers"]} == {*edge["questions"], *edge["newly_lost"]}
+    assert found["forgetting"] is None
+    ran = cli("llm", "compare", small.config, "--adapter", "adapter", "--show", 2)
+    assert ran.out.count("\nreference: ") == ran.out.count("\nadapter (") == 2
+    assert f"{one['wins']} won, {one['ties']} tied, {one['losses']} lost" in ran.out
+    assert suggested(ran)[:1] == ["climb"]
+    # An adapter of another base, here one whose note was changed, is refused before the base answers.
+    (small.root / "adapter" / "base.json").write_text(json.dumps({"weights": "0" * 64}))
+    wrong = cli("llm", "compare", small.config, "--adapter", "adapter")
+    assert (wrong.code, "was trained on another base" in wrong.err) == (3, True)
+
+
+@pytest.mark.slow
+def test_two_processes_train_what_one_does(small: Any, cli: Cli) -> None:
+    small.write(small.settings())
+    started = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+    command = [*started, "-m", "ragladder", "llm", "train", str(small.config), "--json", "--out", "both"]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=300, env=env, cwd=small.root)
+    assert ran.returncode == 0, ran.stderr
+    result = json.loads(ran.stdout)  # one process prints
+    assert result["reused"] is False and (small.root / "both" / "adapter_model.safetensors").is_file()
+    assert not list((small.cache / "training").glob("*")), "no leftovers"
+    # One process finds that training, and would come to the same.
+    again = parsed(cli("llm", "train", small.config, "--json"))
+    assert again["reused"] is True
+    shutil.rmtree(next((small.cache / "stages").glob("llm-train-*")))
+    alone = parsed(cli("llm", "train", small.config, "--json"))
+    assert alone["reused"] is False
+    assert alone["training"]["steps"] == result["training"]["steps"]
+    # 13 examples fill no whole batches: a few count twice with two processes, so the losses are near, not equal.
+    fell = alone["before"] - alone["after"]
+    assert fell > 0.1
+    assert abs(alone["after"] - result["after"]) < 0.1 * fell
+
+
+def test_the_plan_counts_prompts_search_and_curve_beside_the_training(small: Any, cli: Cli) -> None:
+    settings = small.settings()
+    settings["rungs"]["llm"] |= {
+        "prompts": {"generate.prompt.template": ["plain", "cited", "reasoned"], "generate.prompt.chain": ["extract"]},
+        "search": {"trials": 4},
+        "curve": {"shares": [0.25, 0.5]},
+        "reference": settings["pipeline"]["generate"]["llm"],
+        "forgetting": {},
+    }
+    small.write(settings)
+    counts = Counter(row["split"] for row in small.rows())
+    dev, test = counts["dev"], counts["test"]
+    ran = cli("check", small.config)
+    assert ran.code == 0, ran.err
+    assert "trainings at most: 4.75 (1 the adapter, 3 search, 0.75 learning curve)" in ran.out
+    # two rounds over three templates and one chain of two calls; the candidate may keep the chain on test
+    parts = f"{2 * 5 * dev} prompts, {dev} adapters on dev, {2 * dev} learning curve, 16 general prompts"
+    total = 13 * dev + 16 + 2 * test
+    assert f"on this machine at most: {total} ({parts}, {2 * test} the candidate on test)" in ran.out
+    assert f"calls of other LLMs at most: {2 * dev} reference" in ran.out
+    assert "LLM calls behind an endpoint: 0" in ran.out
+    settings["rungs"]["llm"]["reference"] = {"kind": "openai", "base_url": "http://127.0.0.1:9/v1", "model": "m"}
+    settings["rungs"]["llm"]["teacher"] = {"llm": settings["rungs"]["llm"]["reference"]}
+    small.write(settings)
+    ran = cli("check", small.config)
+    answerable = sum(row["split"] == "train" and bool(row.get("evidence")) for row in small.rows())
+    assert f"at most {answerable} of the LLM rung's teacher, at most {2 * dev} of the LLM rung's reference" in ran.out
+    assert ran.code == 4
+    assert "reference LLM: NOT REACHABLE" in ran.out and "teacher LLM: NOT REACHABLE" in ran.out

@@ -177,3 +177,10 @@ def test_a_search_without_a_training_is_refused(workspace: Any) -> None:
 
     with pytest.raises(ConfigError, match="query adapter alone"):
         embed_search(workspace.config, ["rungs.embedding={train: null, metric: ndcg@5}"], Reporter(quiet=True))
+
+
+def test_a_rung_that_trains_nothing_is_refused(workspace: Any, cli: Cli) -> None:
+    nothing = "rungs.embedding={train: null, adapter: null, metric: ndcg@5}"
+    ran = cli("embed", "train", workspace.config, "--set", nothing)
+    assert ran.code == 2
+    assert "there is nothing to train" in ran.err

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from ragladder.core.errors import ConfigError
 from ragladder.ladder.climb import climb
+from ragladder.ladder.config import load_experiment
+from ragladder.ladder.family import selection
 
 
 def pooled(workspace: Any, **changed: Any) -> Any:
@@ -63,11 +65,50 @@ def test_axes_of_two_metrics_are_refused(words: Any) -> None:
         climb(words.config)
 
 
+@pytest.mark.parametrize(
+    ("space", "search", "taken"),
+    [
+        ({"chunk.size": [16, 24, 32]}, "grid", "max-t"),
+        ({"chunk.size": [16, 24, 32], "context": ["none", "heading"]}, "random", "max-t"),
+        ({"chunk.size": [16, 24, 32]}, "coordinate", "split"),
+        ({"chunk.size": [16, 24, 32], "context": ["none", "heading"]}, "coordinate", "split"),
+        ({"chunk.size": list(range(16, 27))}, "grid", "split"),
+        ({"chunk.size": [16, 24], "retrieve.top_k": [2, 3]}, "grid", "split"),
+        ({}, "grid", "split"),
+    ],
+)
+def test_auto_takes_max_t_for_few_points_that_no_score_chose(words: Any, space: Any, search: str, taken: str) -> None:
+    settings = words.settings()
+    settings["rungs"]["retrieval"] |= {"space": space, "search": search}
+    settings["gate"].pop("selection", None)
+    words.write(settings)
+    assert selection(load_experiment(words.config)) == taken
+
+
+def test_auto_counts_the_trials_of_a_random_search(words: Any) -> None:
+    settings = words.settings()
+    settings["rungs"]["retrieval"] |= {"space": {"chunk.size": list(range(16, 40))}, "search": "random", "trials": 10}
+    settings["gate"]["selection"] = "auto"
+    words.write(settings)
+    assert selection(load_experiment(words.config)) == "max-t"
+
+
+def test_auto_says_what_it_took(words: Any) -> None:
+    settings = pooled(words).settings()
+    settings["gate"]["selection"] = "auto"
+    words.write(settings)
+    rung = climb(words.config).rungs[0]
+    assert rung.details["selection"] == "max-t"
+    assert rung.decision.primary is not None and rung.decision.primary.family == 4
+    log = (words.runs()[-1] / "run.log").read_text()
+    assert "gate.selection: auto; set split if dev was looked at before" in log
+
+
 def test_an_unknown_selection_is_refused_with_the_known_ones(words: Any) -> None:
     settings = words.settings()
     settings["gate"]["selection"] = "holdout"
     words.write(settings)
-    with pytest.raises(ConfigError, match="gate.selection.*'split' or 'max-t'"):
+    with pytest.raises(ConfigError, match="gate.selection.*'auto', 'split' or 'max-t'"):
         climb(words.config)
 
 

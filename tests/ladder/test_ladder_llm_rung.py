@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,12 @@ from ragladder.ladder.llm_settings import BARE_TEMPLATE
 from ragladder.ladder.records import EstimateRecord
 from ragladder.ladder.rungs import RungContext, propose_llm
 from ragladder.ladder.rungs import llm as rung
+from ragladder.ladder.rungs.llm_after import side_by_side
 from ragladder.ladder.rungs.llm_prompts import PromptSearch
+from ragladder.ladder.scoring import evaluate_fully
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "eval"))
+from judge_server_double import JudgeServer, agrees
 
 TRAIN = {"epochs": 1, "max_length": 480, "learning_rate": 2e-2, "rank": 4, "dtype": "float32"}
 
@@ -37,6 +43,14 @@ def space(words: Any, tiny_llm: Path) -> Any:
     settings["rungs"] = {"llm": {"data": {"copies": 1}, "train": TRAIN}}
     words.write(settings)
     return words
+
+
+@pytest.fixture
+def server() -> Iterator[JudgeServer]:
+    """A double of an endpoint that judges."""
+    double = JudgeServer()
+    yield double
+    double.close()
 
 
 def context_of(space: Any, changes: dict[str, Any], notes: list[str]) -> RungContext:
@@ -107,6 +121,12 @@ def test_everything_around_a_training_is_done_and_recorded(
     if made.generate.llm.adapter is not None:
         assert made.generate.prompt.template == BARE_TEMPLATE
     assert any("edge cases left by the prompt" in note for note in notes)
+    assert any("edge cases on dev: " in note for note in notes)
+    assert proposal.after is not None
+    arms = [context.bench.evaluate(one, "test") for one in (context.incumbent, made)]
+    on_test = proposal.after(arms[0], arms[1])["edge_cases_on_test"]
+    assert len(on_test["questions"]) >= 5
+    assert set(on_test["questions"]) <= {q.id for q in context.bench.split("test")}
     json.dumps(details)
 
 
@@ -153,3 +173,40 @@ def test_preferences_are_tuned_to_through_the_retriever(space: Any) -> None:
     found = propose_llm(context, settings).details["preference"]
     assert (found["method"], found["rows"]) == ("dpo", 2)
     assert {"before", "after"} <= set(found)
+
+
+@pytest.mark.parametrize("split", ["dev", "test"])
+def test_answers_stand_side_by_side_with_the_judges_verdicts(split: Any, space: Any, server: JudgeServer) -> None:
+    server.reply = agrees
+    llm = {"kind": "openai", "base_url": server.url, "model": "judge", "backoff": 0.001, "retries": 1, "concurrency": 2}
+    settings = space.settings()
+    settings["score"]["judge"] = {"llm": llm, "metrics": ["faithfulness", "context_recall"]}
+    # Two extractive readers stand for the base and the finetuned LLM, since a random LLM writes nothing to judge.
+    settings["pipeline"] |= {"generate": {"kind": "extractive"}}
+    space.write(settings)
+    bench = prepare(space.config, (), Reporter(quiet=True)).bench
+    narrow = with_changes(bench.config.pipeline, {"retrieve.top_k": 1})
+    before, after = (evaluate_fully(bench, one, split) for one in (narrow, bench.config.pipeline))
+    metric = "token_f1"
+    found = side_by_side(bench, metric, before, after)
+    good = bench.config.score.good_enough
+    scores = before.values(metric), after.values(metric)
+    assert found["questions"] and all((scores[0][q] or 0.0) < good for q in found["questions"])
+    assert set(found["mended"]) == {q for q in found["questions"] if (scores[1][q] or 0.0) >= good}
+    assert all((scores[0][q] or 0.0) >= good > (scores[1][q] or 0.0) for q in found["newly_lost"])
+    assert found["wins"] + found["ties"] + found["losses"] == len(found["questions"])
+    rows = {row["question_id"]: row for row in found["answers"]}
+    shown = found["questions"][:20]
+    assert set(rows) == {*shown, *found["newly_lost"]}
+    assert {q for q, row in rows.items() if row["became"] == "mended"} == set(found["mended"]) & set(shown)
+    assert {q for q, row in rows.items() if row["became"] == "newly lost"} == set(found["newly_lost"])
+    for side, evaluation in (("before", before), ("after", after)):
+        given = {answer.question_id: answer.text for answer in evaluation.answers}
+        assert all(row[side] == given[q] and row[f"{side}_score"] is not None for q, row in rows.items())
+        claims = [claim for row in rows.values() for claim in row[f"{side}_claims"]]
+        assert {claim.partition(": ")[0] for claim in claims} == {
+            "supported by the contexts",
+            "not supported by the contexts",
+        }
+        assert all(claim.endswith(" [faithfulness]") for claim in claims), "context_recall is not about the answer"
+    json.dumps(found)

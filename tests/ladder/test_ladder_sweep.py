@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -52,6 +53,7 @@ def untimed(record: SweepRecord) -> dict[str, Any]:
     for trial in data["trials"]:
         trial.pop("seconds")
         trial.pop("trial")
+    (data["baseline"] or {}).pop("trial", None)
     data.pop("pareto")
     return data
 
@@ -105,6 +107,19 @@ def test_the_knob_that_matters_has_the_greatest_importance_and_its_marginals_are
     sections = [t.objectives["ndcg@5"] for t in record.trials if t.point["chunk.kind"] == "section"]
     [value] = [v for v in of["chunk.kind"].values if v.value == "section"]
     assert (value.trials, value.mean) == (8, pytest.approx(sum(sections) / 8))
+    # a whole grid: the variance of an axis' means over that of all scores, exactly
+    scores = [t.objectives["ndcg@5"] for t in record.trials]
+    share = statistics.pvariance([v.mean for v in of["chunk.kind"].values]) / statistics.pvariance(scores)
+    assert of["chunk.kind"].importance == pytest.approx(share, abs=1e-4)
+    assert of["retrieve.top_k"].importance == 0.0
+    assert sum(axis.importance for axis in record.axes) <= 1.001
+
+
+def test_shares_are_estimated_where_only_a_part_of_the_grid_was_tried(words: Any) -> None:
+    record = sweep(settings_of(words, search={"kind": "random", "trials": 10}).config)
+    assert record.counts == {"ok": 10}
+    shares = [axis.importance for axis in record.axes if axis.importance is not None]
+    assert len(shares) == 4 and sum(shares) == pytest.approx(1.0, abs=1e-3)
 
 
 def test_several_objectives_give_a_front_and_constraints_leave_configurations_out(words: Any) -> None:
@@ -149,7 +164,7 @@ def test_a_space_of_the_retrieval_rung_can_be_swept_and_axes_given_on_the_comman
 def test_the_terminal_shows_ranking_knobs_summary_and_what_to_do_next(words: Any, cli: Cli) -> None:
     ran = cli("sweep", settings_of(words).config, "--top", 3)
     assert ran.code == 0, ran
-    assert "16 trials = 1 parse, 4 chunkings" in ran.err
+    assert "16 trials and the pipeline as configured = 1 parse, 5 chunkings" in ran.err
     assert "0 LLM calls" in ran.err
     for text in ("rank", "13 more in sweep.json", "which knobs mattered", "Best of 16 on dev", "ragladder climb"):
         assert text in ran.out
@@ -158,7 +173,8 @@ def test_the_terminal_shows_ranking_knobs_summary_and_what_to_do_next(words: Any
 def test_the_plan_alone_scores_nothing(words: Any, cli: Cli) -> None:
     ran = cli("sweep", settings_of(words).config, "--plan")
     assert ran.code == 0
-    assert ran.out.startswith("16 trials = 1 parse, 4 chunkings, 0 encodings, 8 searches")
+    start = "16 trials and the pipeline as configured = 1 parse, 5 chunkings, 0 encodings, 9 searches"
+    assert ran.out.startswith(start)
     assert not list((words.cache / "sweeps").glob("*")) and not list(words.cache.glob("stages/search*"))
 
 
@@ -259,7 +275,7 @@ def test_a_budget_of_trials_ends_the_sweep_and_a_higher_one_goes_on(words: Any, 
     assert "sweep.budget.trials (5) is used up" in record.summary
     record = sweep(settings_of(words, budget={"trials": 7}).config)
     assert record.counts == {"ok": 7}
-    assert len(rows(words)) == 7
+    assert len(rows(words)) == 1 + 7  # the pipeline as configured is no point of the space
 
 
 def test_a_budget_of_time_ends_with_code_5_and_the_command_that_goes_on(words: Any, cli: Cli) -> None:
@@ -314,7 +330,7 @@ def test_a_component_that_raises_is_a_failed_trial_and_the_sweep_goes_on(odd: An
     ran = cli("sweep", odd.config)
     assert ran.code == 0
     assert "no such paragraph" in ran.out
-    by_mode = {row["point"]["chunk"]["mode"]: row for row in rows(odd)}
+    by_mode = {row["point"]["chunk"]["mode"]: row for row in rows(odd) if row["point"]}
     assert (by_mode["raises"]["status"], by_mode["fine"]["status"]) == ("failed", "ok")
     assert "no such paragraph" in by_mode["raises"]["error"]
 
@@ -410,7 +426,7 @@ def test_ctrl_c_keeps_what_is_done_and_says_the_command(odd: Any) -> None:
             process.kill()
     assert process.returncode == 130
     assert f"go on with: ragladder sweep {odd.config}" in err
-    assert [row["status"] for row in rows(odd)] == ["ok", "ok"]
+    assert [row["status"] for row in rows(odd)] == ["ok", "ok", "ok"]  # one is the pipeline as configured
     settings = yaml.safe_load(odd.config.read_text())
     settings["sweep"]["trial_timeout_s"] = 1
     odd.write(settings)

@@ -37,6 +37,7 @@ def comparable(record: SweepRecord) -> dict[str, Any]:
     data = json.loads(record.model_dump_json(exclude=left_out))
     for trial in data["trials"]:
         del trial["seconds"], trial["trial"]
+    del data["baseline"]["trial"]
     return data
 
 

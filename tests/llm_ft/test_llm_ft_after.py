@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +26,13 @@ from ragladder.llm_ft.estimate import EstimateSettings
 from ragladder.llm_ft.export import export_adapter
 from ragladder.llm_ft.forgetting import ForgettingSettings, general_prompts, measure_forgetting
 from ragladder.llm_ft.model import check_adapter
-from ragladder.llm_ft.preference import Preference, PreferenceSettings, load_preferences, train_preferences
+from ragladder.llm_ft.preference import (
+    Preference,
+    PreferenceResult,
+    PreferenceSettings,
+    load_preferences,
+    train_preferences,
+)
 from ragladder.llm_ft.search import SearchSettings, SearchTrial, advise_next, best_trial
 
 FAST = LoraSettings(rank=4, learning_rate=1e-2, epochs=2, batch_size=8, dtype="float32", max_length=128)
@@ -261,7 +268,71 @@ def test_liked_answers_become_likelier_than_disliked_ones(
     assert margin(tmp_path / "adapter") > margin(adapter) + 1
     assert {path.name: path.read_bytes() for path in adapter.iterdir()} == before
     check_adapter(tiny_model, tmp_path / "adapter")
-    assert not (tmp_path / "work").exists()
+    assert not list(tmp_path.glob("checkpoints-*"))
+
+
+class Killed(Exception):
+    """Ends a training in its midst."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["dpo", "kto"])
+def test_tuning_resumes_after_it_was_cut_off_to_the_same_adapter(
+    method: str,
+    tiny_model: Path,
+    adapter: Path,
+    lamp_examples: list[Example],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rows = [Preference(e.messages, "please ask", e.completion) for e in lamp_examples[:12]]
+    settings = PreferenceSettings.model_validate(
+        {"data": "x", "learning_rate": 5e-3, "epochs": 2, "batch_size": 2, "method": method}
+    )
+
+    def tune(out: Path) -> PreferenceResult:
+        return train_preferences(tiny_model, adapter, rows, settings, FAST, out, Resources(), Reporter())
+
+    whole = tune(tmp_path / "whole")
+    from transformers import Trainer
+
+    real, steps = Trainer.training_step, []
+
+    def step(*args: Any, **kwargs: Any) -> Any:
+        steps.append(1)
+        if len(steps) == whole.steps // 2 + 2:
+            raise Killed
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(Trainer, "training_step", step)
+    with pytest.raises(Killed):
+        tune(tmp_path / "cut")
+    assert not (tmp_path / "cut" / "adapter").exists()
+    monkeypatch.setattr(Trainer, "training_step", real)
+    resumed = tune(tmp_path / "cut")
+    assert f"{method}: tuning goes on from checkpoint-" in capsys.readouterr().err
+    assert resumed.loss == pytest.approx(whole.loss, abs=1e-6)
+    weights = "adapter/adapter_model.safetensors"
+    assert (tmp_path / "cut" / weights).read_bytes() == (tmp_path / "whole" / weights).read_bytes()
+    assert whole.loss[-1] < whole.loss[0] - 0.01, "nothing was learnt, so equal losses would say little"
+
+
+def test_a_preference_loss_that_is_no_number_stops_the_tuning(
+    tiny_model: Path,
+    lamp_examples: list[Example],
+    tmp_path: Path,
+    silent: Reporter,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import torch
+    from transformers import Trainer
+
+    rows = [Preference(e.messages, "please ask", e.completion) for e in lamp_examples[:8]]
+    monkeypatch.setattr(Trainer, "training_step", lambda *_, **__: torch.tensor(float("nan")))
+    with pytest.raises(StageError, match="the loss is nan at step 1: lower preference.learning_rate"):
+        train_preferences(tiny_model, None, rows, PreferenceSettings(data="x"), FAST, tmp_path, Resources(), silent)
+    assert not (tmp_path / "adapter").exists()
 
 
 def test_preferences_that_do_not_fit_the_method(
@@ -322,6 +393,8 @@ def test_an_export_serves_the_same_answers_and_names_its_commands(
 
     before = digests(tiny_model)
     result = export_adapter(tiny_model, adapter, tmp_path / "out", base_name="org/tiny", env={"PATH": ""})
+    for one in ("tokenizer.json", "tokenizer_config.json"):  # llama.cpp's converter reads the base's own
+        assert (result.folder / "merged" / one).read_bytes() == (tiny_model / one).read_bytes()
     assert digests(tiny_model) == before
     vllm = "vllm serve org/tiny --enable-lora --max-lora-rank 8 --lora-modules ragladder=adapter"
     assert result.commands["vllm"] == vllm
@@ -351,6 +424,18 @@ def test_an_export_serves_the_same_answers_and_names_its_commands(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
 
 
+def test_a_merged_model_keeps_the_tokenizer_files_that_transformers_would_drop(
+    tiny_model: Path, adapter: Path, tmp_path: Path
+) -> None:
+    base = shutil.copytree(tiny_model, tmp_path / "base")
+    bare = shutil.copytree(adapter, tmp_path / "bare", ignore=shutil.ignore_patterns("base.json"))
+    (base / "special_tokens_map.json").write_text("{}")
+    (base / "tokenizer.model").write_bytes(b"sentencepiece's own file")
+    result = export_adapter(base, bare, tmp_path / "out", ["transformers"], env={"PATH": ""})
+    assert (result.folder / "merged" / "tokenizer.model").read_bytes() == b"sentencepiece's own file"
+    assert (result.folder / "merged" / "special_tokens_map.json").read_text() == "{}"
+
+
 def test_gguf_is_made_by_the_converter_of_llama_cpp(tiny_model: Path, adapter: Path, tmp_path: Path) -> None:
     tools = tmp_path / "llama.cpp"
     tools.mkdir()
@@ -362,6 +447,12 @@ def test_gguf_is_made_by_the_converter_of_llama_cpp(tiny_model: Path, adapter: P
     assert (result.folder / "Modelfile").read_text().startswith("FROM ./model.gguf\n")
     script.write_text("raise SystemExit('unknown architecture')")
     with pytest.raises(StageError, match="unknown architecture"):
+        export_adapter(tiny_model, adapter, tmp_path / "broken", ["ollama"], env=env)
+    script.write_text("raise NotImplementedError('BPE pre-tokenizer was not recognized - update it')")
+    with pytest.raises(StageError, match="does not know this model's tokenizer .* without 'ollama'"):
+        export_adapter(tiny_model, adapter, tmp_path / "broken", ["ollama"], env=env)
+    script.write_text("import a_package_that_nobody_has")
+    with pytest.raises(StageError, match="needs the package 'a_package_that_nobody_has': pip install -r"):
         export_adapter(tiny_model, adapter, tmp_path / "broken", ["ollama"], env=env)
     with pytest.raises(DataError, match="is not in it"):
         export_adapter(tiny_model, adapter, tmp_path / "broken", ["ollama"], env={"LLAMA_CPP": str(tmp_path)})

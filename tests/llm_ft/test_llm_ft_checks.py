@@ -68,7 +68,9 @@ def test_abstentions_need_no_support() -> None:
     abstain = [example(number, "Not documented [none]", kind="abstain") for number in range(10)]
     assert findings(abstain + GOOD[10:]) == {}
     assert findings(GOOD, CheckSettings()) == {"balance": "warning"}
-    assert findings([example(n, "Not documented [none]", kind="abstain") for n in range(9)]) == {"balance": "warning"}
+    mostly = [*(example(n, "Not documented [none]", kind="abstain") for n in range(9)), GOOD[10]]
+    assert findings(mostly) == {"balance": "warning"}
+    assert findings(mostly[:9]) == {"balance": "error"}, "nothing but abstaining could be learnt"
 
 
 def test_contradictions() -> None:

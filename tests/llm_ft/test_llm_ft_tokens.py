@@ -109,6 +109,16 @@ def test_prompts_are_those_of_the_local_chat_model(template: str | None, tiny_mo
     assert chat.complete([ChatRequest(PROMPT, max_tokens=2)])[0].prompt_tokens == row.prompt_tokens
 
 
+def test_the_window_of_the_model_bounds_what_is_asked_for(tiny_model: Path) -> None:
+    encoder = Encoder.from_folder(tiny_model)
+    assert (encoder.limit(100), encoder.limit(4096)) == (100, 256)
+    assert encoder.limit_words(100) == "max_length 100"
+    assert encoder.limit_words(4096).startswith("the model's own window of 256 tokens (max_length 4096")
+    long = (Message("user", "red " * 300),)
+    assert not fits_window(encoder, 4096)(long, ANSWER), "the model could not answer it"
+    assert fits_window(encoder_with(None, tiny_model), 4096)(long, ANSWER), "without a config there is no window"
+
+
 def test_fits_window_counts_prompt_and_completion(tiny_model: Path) -> None:
     encoder = encoder_with(None, tiny_model)
     length = len(encoder.encode(PROMPT, ANSWER).input_ids)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pydantic import TypeAdapter
 from ragladder.core.components import Resources
-from ragladder.core.errors import ConfigError, DataError, EndpointError, RagladderError
+from ragladder.core.errors import ConfigError, DataError, RagladderError, UnreachableError
 from ragladder.rag.index import BM25Index, BM25Settings, IndexSection, QdrantIndexSettings, VectorIndex, top_k
 from ragladder.rag.index.qdrant import LOCAL_LIMIT
 
@@ -131,7 +131,7 @@ def test_qdrant_in_a_folder_keeps_collections_apart_and_locks(tmp_path: Path) ->
 
 
 def test_an_unreachable_qdrant_server_is_named(tmp_path: Path) -> None:
-    with pytest.raises(EndpointError, match="http://127.0.0.1:9"):
+    with pytest.raises(UnreachableError, match="http://127.0.0.1:9 does not answer"):
         make({"kind": "qdrant", "location": "http://127.0.0.1:9"}, tmp_path).build(unit(3))
     with pytest.raises(ConfigError, match="QDRANT_KEY"):
         make({"kind": "qdrant", "location": "http://127.0.0.1:9", "api_key_env": "QDRANT_KEY"}, tmp_path)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 from ragladder.core.components import Resources
 from ragladder.rag.index import BM25Index, BM25Settings, IndexSection, search_index
-from ragladder.rag.index.qdrant import FILTER_LIMIT, filter_by_ids
+from ragladder.rag.index.points import FILTER_LIMIT, Listed, listed_points
 from ragladder.rag.index.topk import oversampled
 
 KINDS: list[Any] = [
@@ -104,9 +104,9 @@ def test_oversampling_equals_a_filtered_sort(passing: list[bool], k: int) -> Non
 def test_qdrant_is_sent_the_shorter_list_and_never_a_long_one() -> None:
     few = np.zeros(100, dtype=bool)
     few[[3, 7]] = True
-    assert filter_by_ids(few) == ([3, 7], True)
-    assert filter_by_ids(~few) == ([3, 7], False)
-    assert filter_by_ids(np.arange(4 * FILTER_LIMIT) % 2 == 0) is None
+    assert listed_points(few) == Listed((3, 7), found=True)
+    assert listed_points(~few) == Listed((3, 7), found=False)
+    assert listed_points(np.arange(4 * FILTER_LIMIT) % 2 == 0) is None
 
 
 def test_bm25_filters_and_keeps_scores() -> None:

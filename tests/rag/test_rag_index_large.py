@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter, ValidationError
 from ragladder.core.components import Resources
-from ragladder.core.errors import ConfigError, DataError, EndpointError, MissingExtra
+from ragladder.core.errors import ConfigError, DataError, EndpointError, MissingExtra, UnreachableError
 from ragladder.rag.index import IndexSection, IvfFlatIndexSettings, IvfPqIndexSettings, faiss
 from ragladder.rag.index.faiss import FaissIndex
 
@@ -190,13 +190,13 @@ def test_qdrants_engine_in_process(tmp_path: Path) -> None:
 
 
 @contextmanager
-def qdrant_double(points: int) -> Iterator[tuple[str, ThreadingHTTPServer]]:
+def qdrant_double(points: int, status: int = 200) -> Iterator[tuple[str, ThreadingHTTPServer]]:
     """Test double: a Qdrant server that already holds any collection with so many points."""
 
     class Handler(BaseHTTPRequestHandler):
         def _reply(self, result: Any) -> None:
             raw = json.dumps({"result": result, "status": "ok", "time": 0.0}).encode()
-            self.send_response(200)
+            self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(raw)))
             self.end_headers()
@@ -231,6 +231,15 @@ def test_a_qdrant_server_that_vanishes_is_named(tmp_path: Path) -> None:
     with qdrant_double(3) as (url, _):
         index = make({"kind": "qdrant", "location": url}, tmp_path).build(unit(3))
         assert index.search(unit(2, 1), 1)[1].tolist() == [[1], [1]]
-    with pytest.raises(EndpointError, match=f"{url} does not answer .* run the same command again"):
+    with pytest.raises(UnreachableError, match=f"{url} does not answer .* run the same command again"):
         index.search(unit(2, 1), 1)
     index.close()
+
+
+@pytest.mark.parametrize(("status", "cause"), [(401, "index.api_key_env"), (500, "index.location and the server")])
+def test_a_qdrant_server_that_refuses_is_another_error(tmp_path: Path, status: int, cause: str) -> None:
+    with qdrant_double(3, status) as (url, _):
+        index = make({"kind": "qdrant", "location": url}, tmp_path)
+        with pytest.raises(EndpointError, match=f"{url} does not answer as it should .*{status}.* Check {cause}"):
+            index.build(unit(3))
+        index.close()

@@ -101,7 +101,7 @@ def test_folders_that_are_missing_empty_or_files(folder: Path, resources: Resour
     (tmp_path / "void").mkdir()
     for path, words in [
         (tmp_path / "none", "no such folder"),
-        (tmp_path / "void", "no file in it"),
+        (tmp_path / "void", "there is no file in it; check the path"),
         (folder / "HW-2_b.md", "is a file"),
     ]:
         with pytest.raises(DataError, match=words):
