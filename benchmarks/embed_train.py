@@ -1,20 +1,24 @@
 """What embedding finetuning gains on BEIR folders, by configs/embed-beir.yaml: full weights, LoRA, query adapter.
 
-    python benchmarks/embed_train.py --train DIR/feedbackqa:dev --other DIR/scifact:test --general DIR/scifact:train
-    python benchmarks/embed_train.py --train DIR/scifact:test --other DIR/feedbackqa:dev --general DIR/feedbackqa:train
+    NQ=DIR/nq_open_oracle/nq-open-oracle.jsonl
+    python benchmarks/embed_train.py --train DIR/feedbackqa:dev --general $NQ:dev --other $NQ:test DIR/scifact:test
+    python benchmarks/embed_train.py --train DIR/scifact:test --general $NQ:dev --other $NQ:test DIR/feedbackqa:dev
     python benchmarks/embed_train.py --train DIR/feedbackqa:dev --sample 40 --methods adapter   # a trial
 
 `--train DIR:SPLIT` trains on the folder's train queries and scores its SPLIT, of which nothing is chosen: a part of the
-train queries, whose documents no other train query asks about, is held out as dev. `--other DIR:SPLIT` is a set that is
-not trained for; `--general DIR:SPLIT` is the general set of which a model may lose .01 nDCG@10 at most, or it is not
-taken (other questions than those of `--other`, for these are reported). Prints a Markdown table: nDCG@10 and Recall@10
-before and after, paired differences with 95% intervals over queries, and seconds.
+train queries, whose documents no other train query asks about, is held out as dev. `--general` is the set of which a
+model may lose .01 nDCG@10 at most, or it is not taken. `--other` are sets that are reported and neither trained for nor
+chosen by. Both may be a JSONL file of open-domain questions with their passages (`question`, `ctxs`: title and text, as
+DPR has it) in place of a BEIR folder: a seventh of its passages with their questions is `dev`, the rest `test`.
+Prints a Markdown table: nDCG@10 and Recall@10 before and after, paired differences with 95% intervals over queries, and
+seconds.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
 import json
 import random
 import time
@@ -67,9 +71,29 @@ def held_out(train: dict[str, dict[str, str]], share: float, most: int) -> set[s
     return dev
 
 
+def beir_of_passages(source: Path, out: Path) -> Path:
+    """A BEIR folder of questions with the passage that answers each; DPR's JSONL layout."""
+    corpus: dict[str, dict[str, str]] = {}
+    queries, parts = [], {"dev": [], "test": []}
+    for place, line in enumerate(source.read_text(encoding="utf-8").splitlines()):
+        row = json.loads(line)
+        passage = row["ctxs"][0]
+        name = hashlib.sha256(passage["text"].encode()).hexdigest()[:16]
+        corpus[name] = {"_id": name, "title": passage["title"], "text": passage["text"]}
+        queries.append({"_id": f"q{place}", "text": row["question"]})
+        parts["dev" if int(name, 16) % 7 == 0 else "test"].append(f"q{place}\t{name}\t1\n")
+    (out / "qrels").mkdir(parents=True, exist_ok=True)
+    for name, rows in (("corpus", corpus.values()), ("queries", queries)):
+        (out / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    for split, rows in parts.items():
+        (out / "qrels" / f"{split}.tsv").write_text("query-id\tcorpus-id\tscore\n" + "".join(rows), encoding="utf-8")
+    return out
+
+
 def write_folder(source: Path, split: str, out: Path, sample: int | None) -> Path:
     """A BEIR folder with the scored split as test, and dev held out from train."""
-    train, test = judgements(source, "train"), judgements(source, split)
+    train = judgements(source, "train") if (source / "qrels" / "train.tsv").is_file() else {}
+    test = judgements(source, split)
     if sample is not None:
         train = {query: train[query] for query in random.Random(1).sample(sorted(train), min(2 * sample, len(train)))}
         test = {query: test[query] for query in random.Random(2).sample(sorted(test), min(sample, len(test)))}
@@ -134,44 +158,46 @@ def row(name: str, base: Values, after: Values, seconds: float, note: str) -> st
     return f"| {' | '.join(cells)} | {seconds:.0f} | {note} |"
 
 
+def beir(given: str, work: Path) -> tuple[Path, str]:
+    """Folder and split of an argument PATH:SPLIT; a JSONL file becomes a folder."""
+    text, _, split = given.rpartition(":")
+    path = Path(text).absolute()
+    return (beir_of_passages(path, work / path.stem) if path.is_file() else path), split
+
+
 def main() -> None:
     """Trains and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--train", required=True, help="DIR:SPLIT to train on (its train queries) and score")
-    parser.add_argument("--other", help="DIR:SPLIT that is not trained for")
-    parser.add_argument("--general", help="DIR:SPLIT whose questions guard against forgetting")
+    parser.add_argument("--other", nargs="+", default=[], metavar="PATH:SPLIT", help="sets that are not trained for")
+    parser.add_argument("--general", metavar="PATH:SPLIT", help="set that guards against forgetting")
     parser.add_argument("--methods", default=",".join(METHODS), help="of " + ", ".join(METHODS))
     parser.add_argument("--sample", type=int, help="only so many queries and their documents, for a trial")
     parser.add_argument("--work", type=Path, default=Path(".ragladder") / "bench-embed", help="folder for stages")
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
     arguments = parser.parse_args()
+    work = arguments.work.absolute()
     if arguments.general:
-        path, _, split = arguments.general.rpartition(":")
-        arguments.overrides.append(f"rungs.embedding.general={{path: {Path(path).absolute()}, split: {split}}}")
-    folders = {}
-    for role in ("train", "other"):
-        given = getattr(arguments, role)
-        if given:
-            path, _, split = given.rpartition(":")
-            name = f"{Path(path).name}-{split}" + (f"-{arguments.sample}" if arguments.sample else "")
-            place = arguments.work.absolute() / name
-            folders[role] = (name, write_folder(Path(path), split, place, arguments.sample))
-    benches = {
-        role: workbench(folder, arguments.overrides, arguments.work.absolute() / "cache")
-        for role, (_, folder) in folders.items()
-    }
-    base = {role: scores(bench, bench.config.pipeline) for role, bench in benches.items()}
-    lines = []
-    for role, values in base.items():
+        folder, split = beir(arguments.general, work)
+        arguments.overrides.append(f"rungs.embedding.general={{path: {folder}, split: {split}}}")
+    benches = {}
+    for given in (arguments.train, *arguments.other):
+        source, split = beir(given, work)
+        name = f"{source.name}-{split}" + (f"-{arguments.sample}" if arguments.sample else "")
+        folder = write_folder(source, split, work / name, arguments.sample)
+        benches[name] = workbench(folder, arguments.overrides, work / "cache")
+    base = {name: scores(bench, bench.config.pipeline) for name, bench in benches.items()}
+    for name, values in base.items():
         for metric, shown in METRICS.items():
             found = values[metric]
-            print(f"{folders[role][0]}: base {shown} {sum(found.values()) / len(found):.4f} ({len(found)} queries)")
+            print(f"{name}: base {shown} {sum(found.values()) / len(found):.4f} ({len(found)} queries)")
+    lines = []
     for method in arguments.methods.split(","):
         started = time.monotonic()
-        pipeline, note, seconds = trained(benches["train"], method)
+        pipeline, note, seconds = trained(next(iter(benches.values())), method)
         print(f"{method}: {note}, trained in {seconds:.0f} s, {time.monotonic() - started:.0f} s in all", flush=True)
-        for role, bench in benches.items():
-            lines.append(row(f"{method}, {folders[role][0]}", base[role], scores(bench, pipeline), seconds, note))
+        for name, bench in benches.items():
+            lines.append(row(f"{method}, {name}", base[name], scores(bench, pipeline), seconds, note))
             print(lines[-1], flush=True)
     heads = "".join(f" {shown} | difference [95%] |" for shown in METRICS.values())
     print(f"\n| what |{heads} seconds | dev |\n|---|" + "---|" * (2 * len(METRICS) + 2))
