@@ -244,7 +244,7 @@ def _by_choice(
 def _gate_max_t(
     cell: Cell, seen: np.ndarray, truth: np.ndarray, resamples: int, generator: np.random.Generator
 ) -> dict[str, Found]:
-    result = max_t_rows(seen, _groups(cell, seen), (1 - LEVEL) / 2, int(generator.integers(2**31)), resamples)
+    result = max_t_rows(seen, _groups(cell, seen), LEVEL, int(generator.integers(2**31)), resamples)
     held = ((result.low <= truth + 1e-12) & (truth - 1e-12 <= result.high)).all(1)
     return {"gate max-t": (result.best, result.p_value <= ALPHA, held)}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,14 +15,16 @@ __all__ = ["MaxT", "MaxTRows", "holm", "max_t", "max_t_rows"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MaxT:
-    """Many candidates against one incumbent on the same questions, adjusted for their number.
+    """Many candidates against one incumbent on the same questions, adjusted for their number (single-step max-T).
 
     Attributes:
         difference: Mean difference of each candidate.
         statistic: Student's t of each on cluster totals.
-        p_value: Single-step max-T, one-sided; at most alpha just where `lower_bound` is above 0.
-        stepdown_p: Step-down max-T, never above `p_value`; the largest candidate's is the same.
-        lower_bound: Simultaneous one-sided lower bounds at alpha: all hold together with probability 1 - alpha.
+        p_value: One-sided, that the candidate is better; at most alpha just where `lower_bound` is above 0.
+        p_two_sided: That it is better or worse; at most 1 - level just where the interval leaves out 0.
+        lower_bound: Simultaneous one-sided lower bounds: all hold together with probability 1 - alpha.
+        low: Lower ends of intervals that all hold together with probability level.
+        high: Their upper ends.
         standard_error: Of each mean difference.
         clusters: Groups of questions.
     """
@@ -30,8 +32,10 @@ class MaxT:
     difference: np.ndarray
     statistic: np.ndarray
     p_value: np.ndarray
-    stepdown_p: np.ndarray
+    p_two_sided: np.ndarray
     lower_bound: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
     standard_error: np.ndarray
     clusters: int
 
@@ -43,8 +47,8 @@ class MaxTRows:
     Attributes:
         best: Position of the candidate with the largest t, shape (repetitions,).
         p_value: Its single-step max-T, one-sided, shape (repetitions,).
-        low: Simultaneous lower bounds at alpha, shape (repetitions, candidates).
-        high: Simultaneous upper bounds at alpha, in the same shape.
+        low: Lower ends of the simultaneous intervals, shape (repetitions, candidates).
+        high: Their upper ends, in the same shape.
     """
 
     best: np.ndarray
@@ -75,6 +79,7 @@ def max_t(
     differences: np.ndarray,
     clusters: Sequence[Hashable] | None = None,
     alpha: float = 0.05,
+    level: float = 0.95,
     seed: int = 0,
     resamples: int = 9_999,
 ) -> MaxT:
@@ -89,7 +94,8 @@ def max_t(
         differences: Candidate minus incumbent, shape (candidates, questions). Every candidate that was looked at must
             be in it: one left out because it did badly makes the rest look better than they are.
         clusters: The group of each question; each its own where not given.
-        alpha: Of the simultaneous bounds.
+        alpha: Of the simultaneous lower bounds.
+        level: Of the simultaneous intervals.
         seed: Of flips and bootstrap.
         resamples: B, of both.
 
@@ -101,32 +107,30 @@ def max_t(
         raise ValueError(f"need a matrix of candidates and questions, got shape {values.shape}")
     if not np.isfinite(values).all():
         raise ValueError("values must be finite; questions with a missing score cannot be paired")
-    grouping = Grouping.of(list(clusters) if clusters is not None else list(range(values.shape[1])))
-    rows = Rows.of(values, grouping)
-    if grouping.clusters < 2:
+    rows = Rows.of(values, _grouping(clusters, values.shape[1]))
+    count = rows.grouping.clusters
+    if count < 2:
         nothing, one = np.full(len(values), math.nan), np.ones(len(values))
-        return MaxT(rows.means, nothing, one, one, nothing, nothing, grouping.clusters)
-    seen = rows.ratios()
-    order = np.argsort(seen, kind="stable")  # worst first, so that the running maximum is the step-down's
-    flips = sign_flips(grouping.clusters, seed, resamples)
-    drawn = np.concatenate([block for _, block in bootstrap_blocks(rows, seed, resamples)], axis=1)
-    single, step, reach = np.zeros(len(values)), np.zeros(len(values)), -math.inf
-    # the flip that flips nothing is among the flips; the bootstrap's sample is counted with its resamples
-    for ratios, itself in ((flip_ratios(rows, flips), 0), (drawn, 1)):
-        largest = np.maximum.accumulate(ratios[order], axis=0)
-        count = ratios.shape[1] + itself
-        steps = (itself + (largest >= seen[order, None] - TIE).sum(1)) / count
-        step[order] = np.maximum(step[order], np.maximum.accumulate(steps[::-1])[::-1])
-        single = np.maximum(single, (itself + (largest[-1] >= seen[:, None] - TIE).sum(1)) / count)
-        reach = max(reach, float(_reach(largest[-1], alpha, itself)))
-    bounds = rows.means - reach * rows.errors if math.isfinite(reach) else np.full(len(values), -math.inf)
-    return MaxT(rows.means, seen, single, step, bounds, rows.errors, grouping.clusters)
+        return MaxT(rows.means, nothing, one, one, nothing, nothing, nothing, nothing, count)
+    seen, tail = rows.ratios(), (1 - level) / 2
+    better, worse = np.zeros(len(values)), np.zeros(len(values))
+    bound = up = down = -math.inf
+    for largest, negated, itself in _extremes(rows, (1, len(values)), seed, resamples):
+        better = np.maximum(better, _shares(largest[0], seen, itself))
+        worse = np.maximum(worse, _shares(negated[0], -seen, itself))
+        bound = max(bound, float(_reach(largest[0], alpha, itself)))
+        up = max(up, float(_reach(largest[0], tail, itself)))
+        down = max(down, float(_reach(negated[0], tail, itself)))
+    lower, low, high = (_times(reach, rows.errors) for reach in (bound, up, down))
+    both = np.minimum(1.0, 2 * np.minimum(better, worse))
+    means = rows.means
+    return MaxT(means, seen, better, both, means - lower, means - low, means + high, rows.errors, count)
 
 
 def max_t_rows(
     differences: np.ndarray,
     clusters: Sequence[Hashable] | None = None,
-    alpha: float = 0.025,
+    level: float = 0.95,
     seed: int = 0,
     resamples: int = 9_999,
 ) -> MaxTRows:
@@ -135,39 +139,53 @@ def max_t_rows(
     Args:
         differences: Shape (repetitions, candidates, questions), finite.
         clusters: The group of each question; each its own where not given. Two or more.
-        alpha: Of the simultaneous bounds, a side.
+        level: Of the simultaneous intervals.
         seed: Of flips and bootstrap, which the repetitions share.
         resamples: B, of both.
 
     Returns:
-        What `max_t` gives for each repetition, and for its negative, whose lower bounds are the upper ones.
+        What `max_t` gives for each repetition.
     """
     repetitions, candidates, questions = differences.shape
-    grouping = Grouping.of(list(clusters) if clusters is not None else list(range(questions)))
-    rows = Rows.of(differences.reshape(-1, questions), grouping)
-    shape = (repetitions, candidates)
-    seen, means, errors = rows.ratios().reshape(shape), rows.means.reshape(shape), rows.errors.reshape(shape)
-    least = seen.max(1)[:, None] - TIE
-    flips = sign_flips(grouping.clusters, seed, resamples)
-    step = max(1, 2_000_000 // seen.size)
+    shape, tail = (repetitions, candidates), (1 - level) / 2
+    rows = Rows.of(differences.reshape(-1, questions), _grouping(clusters, questions))
+    seen, means, errors = (part.reshape(shape) for part in (rows.ratios(), rows.means, rows.errors))
+    p, up, down = (np.full(repetitions, -math.inf) for _ in range(3))
+    for largest, negated, itself in _extremes(rows, shape, seed, resamples):
+        reached = (largest >= seen.max(1)[:, None] - TIE).sum(1)
+        p = np.maximum(p, (itself + reached) / (itself + largest.shape[1]))
+        up = np.maximum(up, _reach(largest, tail, itself))
+        down = np.maximum(down, _reach(negated, tail, itself))
+    return MaxTRows(seen.argmax(1), p, means - _times(up[:, None], errors), means + _times(down[:, None], errors))
+
+
+def _grouping(clusters: Sequence[Hashable] | None, questions: int) -> Grouping:
+    return Grouping.of(list(clusters) if clusters is not None else list(range(questions)))
+
+
+def _extremes(
+    rows: Rows, shape: tuple[int, int], seed: int, resamples: int
+) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
+    """The largest ratio among a repetition's candidates, and the largest negated one, shape (repetitions, draws).
+
+    First of flips, then of the bootstrap; with each, whether the sample itself is to be counted beside the draws: the
+    flip that flips nothing is among the flips.
+    """
+    flips = sign_flips(rows.grouping.clusters, seed, resamples)
+    step = max(1, 2_000_000 // len(rows.means))
     flipped = (flip_ratios(rows, flips[start : start + step]) for start in range(0, len(flips), step))
     drawn = (ratios for _, ratios in bootstrap_blocks(rows, seed, resamples))
-    p, up, down = (np.full(repetitions, -math.inf) for _ in range(3))
     for blocks, itself in ((flipped, 0), (drawn, 1)):
-        families = [block.reshape(*shape, -1) for block in blocks]
-        largest = np.concatenate([family.max(1) for family in families], axis=1)
-        # a negated row has the negated ratios
-        negated = np.concatenate([-family.min(1) for family in families], axis=1)
-        p = np.maximum(p, (itself + (largest >= least).sum(1)) / (itself + largest.shape[1]))
-        up = np.maximum(up, _reach(largest, alpha, itself))
-        down = np.maximum(down, _reach(negated, alpha, itself))
-    return MaxTRows(seen.argmax(1), p, means - _times(up, errors), means + _times(down, errors))
+        families = (block.reshape(*shape, -1) for block in blocks)
+        ends = [(family.max(1), -family.min(1)) for family in families]
+        largest, negated = (np.concatenate(side, axis=1) for side in zip(*ends, strict=True))
+        yield largest, negated, itself
 
 
-def _times(reach: np.ndarray, errors: np.ndarray) -> np.ndarray:
-    """Half the width of the intervals, infinite where the resamples are too few, whatever the error."""
-    with np.errstate(invalid="ignore"):
-        return np.where(np.isfinite(reach)[:, None], reach[:, None] * errors, math.inf)
+def _shares(largest: np.ndarray, seen: np.ndarray, itself: int) -> np.ndarray:
+    """The share of the draws, shape (draws,), that reach each ratio seen, shape (candidates,)."""
+    reached = len(largest) - np.searchsorted(np.sort(largest), seen - TIE, side="left")
+    return (itself + reached) / (itself + len(largest))
 
 
 def _reach(largest: np.ndarray, alpha: float, itself: int) -> np.ndarray:
@@ -177,3 +195,9 @@ def _reach(largest: np.ndarray, alpha: float, itself: int) -> np.ndarray:
         return np.full(largest.shape[:-1], math.inf)
     place = largest.shape[-1] - 1 - beyond
     return np.partition(largest, place, axis=-1)[..., place] + TIE
+
+
+def _times(reach: np.ndarray | float, errors: np.ndarray) -> np.ndarray:
+    """How far intervals reach, infinite where the resamples are too few, whatever the error."""
+    with np.errstate(invalid="ignore"):
+        return np.where(np.isfinite(reach), reach * errors, math.inf)

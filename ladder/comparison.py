@@ -166,9 +166,7 @@ def compare_family(
     before = _values(base_arm, paired)
     after = np.array([_values(arm, paired) for arm in arms])
     differences, groups = after - np.array(before), [clusters.get(q, q) for q in paired]
-    result = max_t(differences, groups, alpha, seed)
-    low = max_t(differences, groups, 0.025, seed).lower_bound
-    high = -max_t(-differences, groups, 0.025, seed).lower_bound
+    result = max_t(differences, groups, alpha, seed=seed)
     return tuple(
         Comparison.model_validate(
             base
@@ -176,8 +174,8 @@ def compare_family(
             | {
                 "incumbent": sum(before) / len(before),
                 "candidate": float(after[place].mean()),
-                "low": _finite(float(low[place])),
-                "high": _finite(float(high[place])),
+                "low": _finite(float(result.low[place])),
+                "high": _finite(float(result.high[place])),
             }
         )
         for place in range(len(arms))

@@ -22,11 +22,6 @@ from .settings import lower_is_better
 
 __all__ = ["BaselineRecord", "Basis", "GainRecord", "gains"]
 
-_ALPHA = 0.05
-_RESAMPLES = 9_999
-_LEAST = 1_999
-_CELLS = 6_000_000
-"""Configurations times resamples held at once; of larger families fewer resamples are drawn, not below `_LEAST`."""
 _POWER = 0.8416
 """Quantile of the normal distribution at 0.8."""
 
@@ -134,10 +129,9 @@ def gains(
     if basis.clusters < 2:
         return {}, replace(basis, note="all questions are on one document, and a test needs two or more")
     differences = values[1:, whole] - values[0, whole]
-    drawn = max(_LEAST, min(_RESAMPLES, _CELLS // len(tried)))
-    up, down = (max_t(side, clusters, _ALPHA / 2, seed, drawn) for side in (differences, -differences))
+    result = max_t(differences, clusters, seed=seed)
     sign = -1 if lower_is_better(metric) else 1
-    records = [_record(up, down, place, differences[place], sign) for place in range(len(tried))]
+    records = [_record(result, place, differences[place], sign) for place in range(len(tried))]
     return {one.key: record for one, record in zip(tried, records, strict=True)}, basis
 
 
@@ -148,10 +142,10 @@ def _row(outcome: Outcome, metric: str, count: int) -> np.ndarray:
     return row
 
 
-def _record(up: MaxT, down: MaxT, place: int, row: np.ndarray, sign: int) -> GainRecord:
-    low, high = float(up.lower_bound[place]), -float(down.lower_bound[place])
+def _record(result: MaxT, place: int, row: np.ndarray, sign: int) -> GainRecord:
+    low, high = float(result.low[place]), float(result.high[place])
     better, worse = (low > 0, high < 0) if sign > 0 else (high < 0, low > 0)
-    difference, error = float(up.difference[place]), float(up.standard_error[place])
+    difference, error = float(result.difference[place]), float(result.standard_error[place])
     reach = (difference - low if sign > 0 else high - difference) + _POWER * error
     found = sign * difference > 0 and math.isfinite(reach)
     signed = sign * row
@@ -159,7 +153,7 @@ def _record(up: MaxT, down: MaxT, place: int, row: np.ndarray, sign: int) -> Gai
         difference=difference,
         low=low if math.isfinite(low) else None,
         high=high if math.isfinite(high) else None,
-        p_value=min(1.0, 2 * float(min(up.p_value[place], down.p_value[place]))),
+        p_value=float(result.p_two_sided[place]),
         verdict="better" if better else "worse" if worse else "unclear",
         wins=int((signed > 1e-12).sum()),
         ties=int((np.abs(row) <= 1e-12).sum()),

@@ -38,8 +38,8 @@ def test_the_bounds_are_those_of_max_t_on_both_sides() -> None:
         outcome("start", base), [outcome(f"c{n}", r) for n, r in enumerate(rows)], "ndcg@5", GROUPS, 5, 0.02
     )
     differences = np.array(rows) - np.array(base)
-    low = max_t(differences, GROUPS, 0.025, 5).lower_bound
-    high = -max_t(-differences, GROUPS, 0.025, 5).lower_bound
+    low = max_t(differences, GROUPS, alpha=0.025, seed=5).lower_bound
+    high = -max_t(-differences, GROUPS, alpha=0.025, seed=5).lower_bound
     assert [found[f"c{n}"].low for n in range(3)] == pytest.approx(list(low))
     assert [found[f"c{n}"].high for n in range(3)] == pytest.approx(list(high))
     assert [found[f"c{n}"].verdict for n in range(3)] == ["better", "unclear", "worse"]
