@@ -48,7 +48,7 @@ from typing import Any
 import numpy as np
 from ragladder.eval.multiple import max_t_rows
 from ragladder.eval.statistics import detectable_effect, paired_rows
-from ragladder.ladder.family import FEW
+from ragladder.ladder.max_t import FEW
 from scipy.optimize import brentq
 from scipy.special import ndtr, ndtri
 from scipy.stats import t as student

@@ -16,7 +16,7 @@ from ragladder.core.progress import Reporter
 from ragladder.eval.questions import load_questions, save_questions
 from ragladder.ladder.config import load_experiment
 from ragladder.ladder.evaluate import evaluate_config
-from ragladder.ladder.finetune_embedding import embed_train
+from ragladder.ladder.finetune.embedding import embed_train
 from ragladder.ladder.synth import synth_questions
 
 KNOBS = (

@@ -18,7 +18,7 @@ from .errors import ConfigError, EndpointError
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["Failure", "JsonClient", "Patience", "Probe", "api_key_from", "check_base_url"]
+__all__ = ["Failure", "JsonClient", "ModelEndpoint", "Patience", "Probe", "api_key_from", "check_base_url"]
 
 T = TypeVar("T")
 _AGAIN = {408, 409, 425, 429}
@@ -59,6 +59,13 @@ class Patience(Protocol):
     def backoff(self) -> float: ...
     @property
     def max_wait(self) -> float: ...
+
+
+class ModelEndpoint(Patience, Protocol):
+    """Likewise, of an endpoint that serves a model by name."""
+
+    @property
+    def model(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 
 from .cache import digest
 from .errors import StageError
-from .shared import DamagedStage, SharedStages
+from .shared_store import DamagedStage, SharedStages
 
 __all__ = ["Stage", "StageRecord", "Store"]
 

@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core.errors import EndpointError
-from ..core.http import REFUSED, Failure, JsonClient, Probe
+from ..core.http import REFUSED, Failure, JsonClient, ModelEndpoint, Probe
 
 if TYPE_CHECKING:
     import httpx
-
-    from .endpoint import EndpointSettings
 
 __all__ = ["EmbeddingReply", "EmbeddingSender"]
 
@@ -38,7 +36,7 @@ class EmbeddingReply:
 class EmbeddingSender:
     """One embeddings endpoint; several threads may use it."""
 
-    def __init__(self, settings: EndpointSettings, api_key: Callable[[], str | None]) -> None:
+    def __init__(self, settings: ModelEndpoint, api_key: Callable[[], str | None]) -> None:
         """Opens no connection yet.
 
         Args:

@@ -15,10 +15,10 @@ from ..eval.diagnosis import count_causes
 from ..eval.questions import load_questions, with_evidence
 from .config import ExperimentConfig, PipelineConfig, load_experiment
 from .diagnose import diagnose, headroom, outcomes
-from .family import Family, check_gate, compare_trials, metric_of, selection
 from .forgone import forgone
 from .gate import Comparison, Decision, compare_metric, decide, decide_max_t, no_candidate, skip, spend, stop
-from .measures import metric_versions
+from .max_t import Family, check_gate, compare_trials, metric_of, selection
+from .metric_versions import metric_versions
 from .records import ArmRecord, CostRecord, DataRecord, Diagnosis, LadderRecord, RungRecord
 from .rungs import Proposal, RungContext, propose_embedding, propose_llm, propose_retrieval
 from .runs import Run, config_digest, data_record, open_run

@@ -11,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from ..core.components import Model, Resources
 from ..core.config import apply_overrides, load_config, read_yaml, validate
 from ..core.errors import ConfigError
-from ..core.shared import check_store_url
+from ..core.shared_store import check_store_url
 from ..embeddings.adapter import QueryAdapterSettings
 from ..embeddings.encode import EmbedSection, SentenceTransformerSettings
 from ..embeddings.train import EmbedTrainSettings
@@ -32,10 +32,11 @@ from ..rag.retrieve import RetrieveSettings
 from ..rag.transform import NoTransformSettings, TransformSection
 from .embedding_search_settings import EmbeddingSearchSettings
 from .gate import GateSettings
-from .general import GeneralSetSettings
+from .general_set import GeneralSetSettings
 from .llm_settings import LLMRungSettings
+from .measures import MEASURES
 from .pair_sources import PairSource
-from .sweep.settings import MEASURES, SweepSettings
+from .sweep.settings import SweepSettings
 
 __all__ = [
     "DataSettings",
@@ -206,6 +207,16 @@ class RungsSettings(Model):
     """Embedding finetuning."""
     llm: LLMRungSettings | None = None
     """LoRA finetuning of the LLM."""
+
+    def of(self, name: str) -> Model | None:
+        """The settings of a rung; None where it is not configured. `prompt` is climbed where `llm.prompts` is set."""
+        if name == "prompt":
+            return self.llm if self.llm is not None and self.llm.prompts else None
+        return getattr(self, name)
+
+    def looks(self) -> int:
+        """How many rungs may look at test, among which the gate divides its alpha."""
+        return sum(self.of(name) is not None for name in ("retrieval", "embedding", "prompt", "llm"))
 
 
 class RuntimeSettings(Model):

@@ -37,11 +37,11 @@ from ..rag.index import BM25Index
 from ..rag.parse import ParsedCorpus, load_documents, save_documents
 from ..rag.pipeline import Pipeline
 from ..rag.retrieve import metadata_of, needs_documents
-from .answering import reader
 from .config import ExperimentConfig, PipelineConfig, load_experiment
 from .runs import load_ladder
-from .search import ready_index
 from .workbench import Workbench
+from .workbench.answering import reader
+from .workbench.searching import ready_index
 
 __all__ = ["export_run", "load", "pipeline_of_run"]
 

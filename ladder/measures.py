@@ -1,43 +1,24 @@
-"""What a metric's figures depend on: the version of its code and some settings. Unlike ones are refused."""
+"""What a sweep measures beside the metrics, and of which figures less is better."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from importlib.metadata import version
+__all__ = ["MEASURES", "lower_is_better"]
 
-from ..eval.answers import ANSWER_METRICS
-from .config import ScoreSettings
+MEASURES = {
+    "context_tokens": "tokens of the retrieved context (`top_k` chunks) by `score.tokenizer`, mean of a question",
+    "context_chars": "characters of the retrieved context, mean of a question",
+    "latency_p50": "milliseconds of one question's retrieval (encode, search, fuse, rerank), median",
+    "latency_p95": "the same, 95th percentile",
+    "index_mb": "size of the index on disk in MB: vectors, words, or both",
+    "chunks": "chunks in the index",
+    "cost": "money for asking 1,000 questions: query transform, reranking and answer, each by its LLM's prices",
+    "llm_tokens": "tokens that these LLMs read and wrote, mean of a question",
+}
+"""What is measured beside the metrics; of all these less is better."""
 
-__all__ = ["lower_is_better", "metric_versions"]
-
-_ANSWERS = 1
-"""Raised when eval/answers.py gives other scores for the same answers."""
-_RETRIEVAL = 1
-"""Raised when eval/retrieval.py or eval/ir.py gives other scores for the same hits."""
 _COSTS = ("context_chars@", "context_tokens@", "ragas/noise_sensitivity")
 
 
-def metric_versions(names: Iterable[str], score: ScoreSettings) -> dict[str, str]:
-    """The version of each metric, with the settings that change its scores; judges have identities of their own.
-
-    Args:
-        names: Metrics, as in `Score.metric`.
-        score: What was asked for.
-    """
-    custom = {metric.name for metric in score.custom}
-    return {name: _version(name, score) for name in names if name not in custom}
-
-
-def lower_is_better(metric: str) -> bool:
-    """True for metrics that count a cost or errors."""
-    return metric.startswith(_COSTS)
-
-
-def _version(name: str, score: ScoreSettings) -> str:
-    if name.startswith("ragas/"):
-        return f"ragas {version('ragas')}"
-    if name in ANSWER_METRICS:
-        return f"answers {_ANSWERS}, score.abstention '{score.abstention}'"
-    if name.startswith("context_tokens@"):
-        return f"retrieval {_RETRIEVAL}, score.tokenizer '{score.tokenizer}'"
-    return f"retrieval {_RETRIEVAL}"
+def lower_is_better(name: str) -> bool:
+    """True for a measure, and for a metric that counts a cost or errors."""
+    return name in MEASURES or name.startswith(_COSTS)

@@ -6,7 +6,7 @@ from collections import Counter
 
 from ..core.chat import LocalChatSettings
 from ..core.errors import UnreachableError
-from ..core.shared import SharedStages
+from ..core.shared_store import SharedStages
 from ..embeddings.encode import EndpointEmbedder
 from ..rag.context import LLMContextSettings
 from ..rag.generate import LLMGeneratorSettings
@@ -14,8 +14,8 @@ from ..rag.index import QdrantIndexSettings
 from .config import RetrievalRungSettings
 from .llm_work import count_work
 from .rungs.retrieval import changes_answers_only
-from .search import calls_a_question
 from .workbench import Workbench
+from .workbench.searching import calls_a_question
 
 __all__ = ["count_trials", "describe"]
 
@@ -169,7 +169,7 @@ def _calls(bench: Workbench) -> str:
     others = {} if rung is None else count_work(bench.config.pipeline, rung, bench.questions).remote
     if not remote and not judge and not searching and not writing and not others:
         return "0"
-    rungs = sum(getattr(bench.config.rungs, name) is not None for name in ("retrieval", "embedding", "llm"))
+    rungs = bench.config.rungs.looks()
     asked = sum(q.split in ("dev", "test") for q in bench.questions)
     parts = []
     if remote:

@@ -10,13 +10,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import EndpointError
-from ..http import Failure, JsonClient, Probe
+from ..http import Failure, JsonClient, ModelEndpoint, Probe
 from ..types import Status
 
 if TYPE_CHECKING:
     import httpx
-
-    from .openai import OpenAIChatSettings
 
 __all__ = ["ChatSender", "Reply"]
 
@@ -38,7 +36,7 @@ class Reply:
 class ChatSender:
     """One chat endpoint; several threads may use it."""
 
-    def __init__(self, settings: OpenAIChatSettings, api_key: Callable[[], str | None]) -> None:
+    def __init__(self, settings: ModelEndpoint, api_key: Callable[[], str | None]) -> None:
         """Opens no connection yet.
 
         Args:

@@ -14,9 +14,9 @@ from .options import Config, Json, Overrides, Quiet, Verbose
 if TYPE_CHECKING:
     from ...embeddings.export import ExportedModel
     from ...embeddings.probe import EmbedEstimate
-    from ..embedding_curve import LearningCurve
-    from ..embedding_search import SearchResult
-    from ..finetune_embedding import EmbedTraining, PairsReport
+    from ..finetune.embedding import EmbedTraining, PairsReport
+    from ..finetune.embedding_curve import LearningCurve
+    from ..finetune.embedding_search import SearchResult
 
 __all__ = ["app"]
 
@@ -38,7 +38,7 @@ def pairs(
     verbose: Verbose = False,
 ) -> None:
     """Print the training pairs of the config's pipeline, its mined negatives, and what was left out and why."""
-    from ..finetune_embedding import embed_pairs
+    from ..finetune.embedding import embed_pairs
 
     report = embed_pairs(config, set_ or (), show, reporter(quiet, json, verbose))
     print_result(report, json, lambda: [*_pairs(report, full), next_line("embed train", config, set_)])
@@ -59,7 +59,7 @@ def train(
 
     Killed, it goes on where it was.
     """
-    from ..finetune_embedding import embed_train
+    from ..finetune.embedding import embed_train
 
     result = embed_train(config, set_ or (), out, reporter(quiet, json, verbose))
     used = [*(set_ or ()), *result.overrides]
@@ -93,7 +93,7 @@ def estimate(
     verbose: Verbose = False,
 ) -> None:
     """Estimate time and memory of the training, from a few steps that are really made."""
-    from ..finetune_embedding import embed_estimate
+    from ..finetune.embedding import embed_estimate
 
     found = embed_estimate(config, set_ or (), price, reporter(quiet, json, verbose))
     print_result(found, json, lambda: [*_estimate(found, price), next_line("embed train", config, set_)])
@@ -108,7 +108,7 @@ def curve(
     verbose: Verbose = False,
 ) -> None:
     """Train on a quarter, a half and all of the pairs, and say whether more pairs would help."""
-    from ..finetune_embedding import embed_curve
+    from ..finetune.embedding import embed_curve
 
     found = embed_curve(config, set_ or (), reporter(quiet, json, verbose))
     print_result(found, json, lambda: [*_curve(found), next_line("embed train", config, set_)])
@@ -123,7 +123,7 @@ def search(
     verbose: Verbose = False,
 ) -> None:
     """Search over learning rate, epochs, loss, batch size and negatives, on dev; killed, it goes on where it was."""
-    from ..finetune_embedding import embed_search
+    from ..finetune.embedding import embed_search
 
     found = embed_search(config, set_ or (), reporter(quiet, json, verbose))
     best = [*(set_ or ()), *found.overrides]

@@ -13,8 +13,8 @@ from .options import Config, Json, Overrides, Quiet, Verbose
 
 if TYPE_CHECKING:
     from ...llm_ft.export import AdapterExport, ExportFormat
-    from ..compare_llm import LLMComparison
-    from ..finetune_llm import CurveReport, LLMData, LLMTraining, PromptReport
+    from ..finetune.compare_llm import LLMComparison
+    from ..finetune.llm import CurveReport, LLMData, LLMTraining, PromptReport
 
 __all__ = ["app"]
 
@@ -28,7 +28,7 @@ def prompts(
     config: Config, set_: Overrides = None, json: Json = False, quiet: Quiet = False, verbose: Verbose = False
 ) -> None:
     """Try the prompts of rungs.llm.prompts on dev, and list what the best one still answers wrongly."""
-    from ..finetune_llm import llm_prompts
+    from ..finetune.llm import llm_prompts
 
     report = llm_prompts(config, set_ or (), reporter(quiet, json, verbose))
     print_result(report, json, lambda: [*_prompts(report), next_line("llm data", config, set_)])
@@ -54,7 +54,7 @@ def data(
     from ...core.errors import ConfigError
     from ...core.words import counted
     from ...llm_ft.estimate import EstimateSettings
-    from ..finetune_llm import llm_data
+    from ..finetune.llm import llm_data
 
     if price and not estimate:
         raise ConfigError("--price: is for --estimate; add it, or leave the price out")
@@ -85,7 +85,7 @@ def train(
     verbose: Verbose = False,
 ) -> None:
     """Train a LoRA adapter on the config's pipeline; nothing is adopted. Killed, it goes on where it was."""
-    from ..finetune_llm import llm_train
+    from ..finetune.llm import llm_train
 
     result = llm_train(config, set_ or (), out, reporter(quiet, json, verbose))
     used = [*(set_ or ()), f"pipeline.generate.llm.adapter={result.adapter}", *_prompt_changes(result)]
@@ -98,7 +98,7 @@ def curve(
     config: Config, set_: Overrides = None, json: Json = False, quiet: Quiet = False, verbose: Verbose = False
 ) -> None:
     """Train on a quarter, half and all of the train questions, and predict what doubling them would bring."""
-    from ..finetune_llm import llm_curve
+    from ..finetune.llm import llm_curve
 
     report = llm_curve(config, set_ or (), reporter(quiet, json, verbose))
     print_result(report, json, lambda: [*_curve(report), next_line("llm train", config, set_)])
@@ -117,7 +117,7 @@ def compare(
     verbose: Verbose = False,
 ) -> None:
     """Ask base and adapter the dev questions: wins and losses, edge cases side by side, what it forgets."""
-    from ..compare_llm import llm_compare
+    from ..finetune.compare_llm import llm_compare
 
     result = llm_compare(config, set_ or (), adapter, reporter(quiet, json, verbose))
     print_result(result, json, lambda: [*_comparison(result, rows), next_line("climb", config, set_)])
@@ -139,7 +139,7 @@ def export(
     """Write an adapter for vLLM, Ollama and transformers, alone and merged, with the command for each."""
     from ...core.errors import ConfigError
     from ...llm_ft.export import EXPORT_FORMATS
-    from ..finetune_llm import llm_export
+    from ..finetune.llm import llm_export
 
     wanted = [one.strip() for one in formats.split(",") if one.strip()]
     unknown = [one for one in wanted if one not in EXPORT_FORMATS]

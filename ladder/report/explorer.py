@@ -10,8 +10,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..measures import lower_is_better
 from .run_folder import RunFolder
-from .words import arm_name, cause_name, lower_is_better, status_name
+from .words import arm_name, cause_name, status_name
 
 __all__ = ["arms_in_order", "explorer_blocks", "explorer_data", "packed"]
 

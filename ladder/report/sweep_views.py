@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..measures import lower_is_better
 from .charts import Scale, scale_over
-from .words import lower_is_better
 
 if TYPE_CHECKING:
     from ..sweep.results import SweepRecord

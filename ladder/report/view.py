@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..gate import Comparison
+from ..measures import lower_is_better
 from ..records import ArmRecord, EstimateRecord, LadderRecord, RungRecord
 from .charts import Mark, Scale, scale_over
 from .costs import ArmCost, arm_costs
@@ -16,7 +17,7 @@ from .flow import Flow, causes_of, climb_flow, rung_flow, standing_before
 from .run_folder import RunFolder
 from .slices import TagTable, slice_tables
 from .sweep_views import SweepView, of_trials
-from .words import arm_name, family, lower_is_better
+from .words import arm_name, family
 
 __all__ = ["Cell", "MetricTable", "Step", "Trial", "View", "gate_marks", "make_view", "test_gain"]
 

@@ -22,7 +22,6 @@ __all__ = [
     "forgone_words",
     "headline",
     "interval",
-    "lower_is_better",
     "number",
     "p_value",
     "price_of_next",
@@ -109,14 +108,6 @@ def family(metric: str) -> str:
     if _RETRIEVAL.search(metric):
         return "Retrieval"
     return "Answer" if metric in _ANSWER else "RAGAS"
-
-
-def lower_is_better(metric: str) -> bool:
-    """True where less of a metric, or of a measure of a sweep, is better."""
-    from ..measures import lower_is_better as of_metric
-    from ..sweep.settings import lower_is_better as of_objective
-
-    return of_metric(metric) or of_objective(metric)
 
 
 def number(value: float | None, digits: int = 3) -> str:

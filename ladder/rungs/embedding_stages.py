@@ -20,7 +20,7 @@ from ...embeddings.mine import MiningCorpus
 from ...embeddings.train import EmbedTrainSettings, GeneralCheck, TrainResult, train_embedder
 from ...eval.statistics import paired_comparison
 from ..config import EmbeddingRungSettings, PipelineConfig
-from ..general import GeneralSet, general_set
+from ..general_set import GeneralSet, general_set
 from ..workbench import Workbench
 from .dev_scorer import DevScorer
 from .embedding_data import EmbeddingData, check_trainable, mining_candidates

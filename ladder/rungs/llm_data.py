@@ -20,10 +20,10 @@ from ...llm_ft.examples import Example, ExampleSet, ExampleSettings, build_examp
 from ...llm_ft.preference import Preference, PreferenceSettings, load_preferences
 from ...llm_ft.tokens import Encoder, fits_window
 from ...rag.generate import LLMGeneratorSettings
-from ..answering import reader
 from ..config import PipelineConfig, with_changes
 from ..llm_settings import LLMRungSettings
 from ..workbench import Evaluation, Workbench
+from ..workbench.answering import reader
 
 __all__ = ["LoraData", "base_folder", "edge_cases", "lora_data", "preferences", "trained_prompt"]
 

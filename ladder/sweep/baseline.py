@@ -16,9 +16,9 @@ import numpy as np
 
 from ...core.components import Model
 from ...eval.multiple import MaxT, max_t
+from ..measures import lower_is_better
 from ..records import EstimateRecord
 from .evaluate import Outcome
-from .settings import lower_is_better
 
 __all__ = ["BaselineRecord", "Basis", "GainRecord", "gains"]
 

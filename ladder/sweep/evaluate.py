@@ -16,12 +16,12 @@ import numpy as np
 from ...core.errors import BudgetError, RagladderError, StageError, UnreachableError
 from ...core.types import Chunk, Question, Score, Split
 from ..config import PipelineConfig
+from ..measures import MEASURES
 from ..scoring import further_scores
 from ..workbench import Meter, Retrieved, Workbench
 from .costs import cost_of_asking, paid_between, unaccounted
 from .latency import latencies, megabytes, online
 from .ranking import Rankings, search_key
-from .settings import MEASURES
 from .vectors import is_vectorised
 
 __all__ = ["Evaluator", "Needs", "Outcome", "Task", "asked_of", "needs_of"]
@@ -98,7 +98,7 @@ class Needs:
 
     Attributes:
         metrics: One value a question each.
-        measures: One number each, of `settings.MEASURES`.
+        measures: One number each, of `measures.MEASURES`.
         answers: Whether the pipelines must answer.
         judged: Whether RAGAS or judged metrics are among them.
     """

@@ -13,9 +13,8 @@ import numpy as np
 from ...core.types import Question
 from ...embeddings.adapter import AdaptedEmbedder, load_query_adapter
 from ...rag.pipeline import Pipeline
-from .. import search
 from ..config import PipelineConfig
-from ..workbench import Workbench
+from ..workbench import Workbench, searching
 
 __all__ = ["latencies", "megabytes", "online"]
 
@@ -35,7 +34,7 @@ def online(bench: Workbench, pipeline: PipelineConfig) -> Pipeline:
         chunks=bench.get(bench.chunks_stage(pipeline)),
         settings=pipeline.retrieve,
         embedder=embedder,
-        index=search.ready_index(bench, pipeline, vectors) if vectors is not None else None,
+        index=searching.ready_index(bench, pipeline, vectors) if vectors is not None else None,
         bm25=pipeline.bm25.build(bench.embedding_texts(pipeline)) if words else None,
         reranker=None if pipeline.rerank.kind == "none" else bench.component(pipeline.rerank),
         chunker=bench.component(pipeline.chunk),

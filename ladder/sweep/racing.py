@@ -15,9 +15,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ...eval.statistics import paired_comparison
+from ..measures import MEASURES
 from .evaluate import Outcome
 from .search import Ask, Judge, Strategy
-from .settings import MEASURES, HalvingSearch, RacingSearch
+from .settings import HalvingSearch, RacingSearch
 from .space import Configuration
 
 __all__ = ["blocks", "combined", "halve", "paired", "race"]

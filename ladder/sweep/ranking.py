@@ -15,9 +15,8 @@ import numpy as np
 from ...core.types import Chunk, Question
 from ...rag.retrieve import Candidates, fuse, search_depth
 from ...rag.transform import as_asked
-from .. import search
 from ..config import PipelineConfig
-from ..workbench import Workbench
+from ..workbench import Workbench, searching
 from .vectors import SpanScorer
 
 __all__ = ["Chunking", "Rankings", "search_key"]
@@ -97,11 +96,11 @@ class Rankings:
         return _kept(self._scored, f"{search_key(pipeline)}{fused}{metrics}", make)
 
     def _positions(self, pipeline: PipelineConfig) -> np.ndarray:
-        corpus = search.corpus_of(self._bench, pipeline)
+        corpus = searching.corpus_of(self._bench, pipeline)
         texts = as_asked([question.text for question in self._questions])
 
         def make() -> Candidates:
-            return search._candidates(self._bench, pipeline, texts, corpus)[0]
+            return searching.found_candidates(self._bench, pipeline, texts, corpus)[0]
 
         found = _kept(self._searches, search_key(pipeline), make)
         _, positions = fuse(found, pipeline.retrieve, corpus.codes, limit=pipeline.retrieve.fetch_k)

@@ -12,12 +12,12 @@ import numpy as np
 
 from ...core.components import Model
 from ...eval.statistics import paired_comparison
+from ..measures import lower_is_better
 from ..records import EstimateRecord
 from .baseline import BaselineRecord, GainRecord
 from .evaluate import Outcome
 from .racing import paired
 from .search import Judge
-from .settings import lower_is_better
 from .space import Configuration
 
 __all__ = ["AxisRecord", "Result", "SweepRecord", "TrialRecord", "ValueRecord", "axes_of", "front", "ranked", "tied"]

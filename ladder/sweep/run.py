@@ -11,6 +11,7 @@ from ...core.cache import write_atomic
 from ...core.progress import Reporter
 from ...eval.questions import load_questions
 from ..config import ExperimentConfig, PipelineConfig
+from ..measures import MEASURES
 from ..scoring import clusters
 from ..workbench import Workbench
 from .baseline import BaselineRecord, GainRecord, gains
@@ -24,7 +25,7 @@ from .racing import combined, halve, race
 from .record import baseline_record, summary, trial_record
 from .results import Result, SweepRecord, axes_of, front, ranked, tied
 from .search import Ask, Judge, Strategy, chosen_before, configurations, drawn, once, strategy_for
-from .settings import CORRECTED, MEASURES, SweepSettings
+from .settings import CORRECTED, SweepSettings
 from .space import Configuration, Space
 from .trials import TrialLog, locked
 from .words import number, point_text

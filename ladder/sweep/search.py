@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...core.errors import ConfigError, require
+from ..measures import lower_is_better
 from .evaluate import Outcome
-from .settings import CoordinateSearch, Nsga2Search, SweepSettings, TpeSearch, lower_is_better
+from .settings import CoordinateSearch, Nsga2Search, SweepSettings, TpeSearch
 from .space import Configuration, Space
 
 __all__ = [

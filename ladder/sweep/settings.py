@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from ...core.components import Model
+from ..measures import lower_is_better
 from .expressions import Constraint
 
 __all__ = [
     "CORRECTED",
-    "MEASURES",
     "BudgetSettings",
     "CoordinateSearch",
     "GridSearch",
@@ -22,32 +22,10 @@ __all__ = [
     "SearchSettings",
     "SweepSettings",
     "TpeSearch",
-    "lower_is_better",
 ]
-
-MEASURES = {
-    "context_tokens": "tokens of the retrieved context (`top_k` chunks) by `score.tokenizer`, mean of a question",
-    "context_chars": "characters of the retrieved context, mean of a question",
-    "latency_p50": "milliseconds of one question's retrieval (encode, search, fuse, rerank), median",
-    "latency_p95": "the same, 95th percentile",
-    "index_mb": "size of the index on disk in MB: vectors, words, or both",
-    "chunks": "chunks in the index",
-    "cost": "money for asking 1,000 questions: query transform, reranking and answer, each by its LLM's prices",
-    "llm_tokens": "tokens that these LLMs read and wrote, mean of a question",
-}
-"""What is measured beside the metrics; of all these less is better."""
-
 
 CORRECTED = ("grid", "random")
 """Searches whose points do not depend on scores, so that a test can be corrected for their number."""
-
-
-_COSTS = ("context_chars@", "context_tokens@", "ragas/noise_sensitivity")
-
-
-def lower_is_better(objective: str) -> bool:
-    """True for measures of cost; metrics are to be high."""
-    return objective in MEASURES or objective.startswith(_COSTS)
 
 
 class GridSearch(Model):

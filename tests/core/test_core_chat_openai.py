@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import logging
 import socket
-import sys
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
+from chat_server_double import ScriptedServer, Step, says, scripted_server
 from pydantic import TypeAdapter
 from ragladder.core.chat import ChatRequest, ChatSection, Message, OpenAIChatSettings
 from ragladder.core.components import Resources
 from ragladder.core.errors import BudgetError, ConfigError, EndpointError
-
-sys.path.insert(0, str(Path(__file__).parent))
-from chat_server_double import ScriptedServer, Step, says, scripted_server
 
 KEY = "sk-top-secret-4711"
 

@@ -7,21 +7,18 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import tiny_ggufs
 from ragladder.core.chat import ChatRequest, Message, OpenAIChatSettings
 from ragladder.core.components import Resources
 from ragladder.core.devices import bundled_embedding_model
 from ragladder.core.errors import EndpointError
 from ragladder.core.types import Answer, Chunk, Evidence, Hit, Question
-
-sys.path.insert(0, str(Path(__file__).parent))
-import tiny_ggufs
 
 pytestmark = pytest.mark.slow
 pytest.importorskip("xllamacpp", reason="llama.cpp's server: pip install xllamacpp")

@@ -8,14 +8,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from processes import wait_for
 from ragladder.core.cache import JsonCache, VectorCache, canonical_json, digest, write_atomic
 from ragladder.core.errors import DataError, StageError
 from ragladder.core.store import Stage, Store
@@ -126,13 +125,6 @@ print(Store(Path({root!r})).get(stage), flush=True)
 def start(root: Path, log: Path, seconds: float) -> subprocess.Popen[str]:
     code = SLOW_BUILD.format(root=str(root), log=str(log), seconds=seconds)
     return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-
-
-def wait_for(done: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not done():
-        assert time.monotonic() < deadline, "timed out"
-        time.sleep(0.02)
 
 
 def test_kill_9_in_mid_build_leaves_no_finished_looking_stage(tmp_path: Path) -> None:

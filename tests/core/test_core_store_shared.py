@@ -7,14 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import uuid
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from processes import wait_for
 from ragladder.core.errors import ConfigError, StageError, UnreachableError
-from ragladder.core.shared import SharedStages, check_store_url
+from ragladder.core.shared_store import SharedStages, check_store_url
 from ragladder.core.store import Stage, Store
 
 
@@ -198,7 +197,7 @@ UPLOAD = """
 import time
 from pathlib import Path
 from fsspec.implementations.local import LocalFileSystem
-from ragladder.core.shared import SharedStages
+from ragladder.core.shared_store import SharedStages
 from ragladder.core.store import Stage, Store
 
 def build(out):
@@ -222,13 +221,6 @@ print(len(Store(Path({root!r}), shared=SharedStages({url!r})).get(stage)), flush
 def start(root: Path, share: Path, slow: bool) -> subprocess.Popen[str]:
     code = UPLOAD.format(root=str(root), url=f"file://{share}", slow=slow)
     return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-
-
-def wait_for(done: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not done():
-        assert time.monotonic() < deadline, "timed out"
-        time.sleep(0.02)
 
 
 def test_kill_9_in_mid_upload_shows_nothing_and_is_made_good(tmp_path: Path, share: Path) -> None:

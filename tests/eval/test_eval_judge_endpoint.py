@@ -1,20 +1,17 @@
 """A judge behind an endpoint that misbehaves: a status in the scores, a count in the means, and a run that resumes."""
 
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from judge_server_double import VERDICTS, JudgeServer, Says, agrees
 from ragladder.core.components import Resources
 from ragladder.core.errors import BudgetError, EndpointError
 from ragladder.core.types import Answer, Chunk, Evidence, Question, Score
 from ragladder.eval.judge import JudgeSettings, judge_scores
 from ragladder.ladder.scoring import clusters, estimates
-
-sys.path.insert(0, str(Path(__file__).parent))
-from judge_server_double import VERDICTS, JudgeServer, Says, agrees
 
 NAMES = ("lamp", "pump", "gate", "loom")
 QUESTIONS = [Question(name, f"How is the {name}?", f"The {name} is red.", (Evidence(name, name),)) for name in NAMES]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,6 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
-
-sys.path.insert(0, str(Path(__file__).parent))  # the test double beside this file
-
 from ragladder.core.cache import JsonCache
 from ragladder.core.chat import Completion
 from ragladder.core.errors import BudgetError, DataError

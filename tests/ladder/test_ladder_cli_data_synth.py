@@ -17,8 +17,6 @@ from typing import Any
 
 import pytest
 from ragladder.eval.questions import load_questions
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "eval"))  # the double that plays an LLM
 from synth_double import answer
 
 

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from .cli_reading import TUNED, contents, parsed, rung, suggested
+from cli_reading import TUNED, contents, parsed, rung, suggested
 
 Cli = Callable[..., Any]
 

@@ -15,7 +15,8 @@ from ragladder.core.errors import ConfigError, DataError
 from ragladder.eval.multiple import holm
 from ragladder.ladder.compare import RunComparison, compare_runs
 from ragladder.ladder.config import ScoreSettings
-from ragladder.ladder.measures import lower_is_better, metric_versions
+from ragladder.ladder.measures import lower_is_better
+from ragladder.ladder.metric_versions import metric_versions
 from ragladder.ladder.records import ArmRecord, DataRecord, Diagnosis, LadderRecord
 
 N = 80

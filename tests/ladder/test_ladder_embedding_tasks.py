@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 from ragladder.core.errors import ConfigError, DataError
-from ragladder.ladder.embedding_curve import gain_per_doubling
-from ragladder.ladder.general import GeneralSetSettings, general_set
+from ragladder.ladder.finetune.embedding_curve import gain_per_doubling
+from ragladder.ladder.general_set import GeneralSetSettings, general_set
 
 Cli = Callable[..., Any]
 QUICK = "train: {epochs: 1, dtype: fp32, wise_ft: [], learning_rate: 1.0e-3, batch_size: 8}, metric: ndcg@5"
@@ -173,7 +173,7 @@ def test_the_general_set_of_a_config_is_measured(workspace: Any, cli: Cli) -> No
 
 def test_a_search_without_a_training_is_refused(workspace: Any) -> None:
     from ragladder.core.progress import Reporter
-    from ragladder.ladder.finetune_embedding import embed_search
+    from ragladder.ladder.finetune.embedding import embed_search
 
     with pytest.raises(ConfigError, match="query adapter alone"):
         embed_search(workspace.config, ["rungs.embedding={train: null, metric: ndcg@5}"], Reporter(quiet=True))

@@ -8,7 +8,7 @@ import pytest
 from ragladder.core.errors import ConfigError
 from ragladder.ladder.climb import climb
 from ragladder.ladder.config import load_experiment
-from ragladder.ladder.family import selection
+from ragladder.ladder.max_t import selection
 
 
 def pooled(workspace: Any, **changed: Any) -> Any:

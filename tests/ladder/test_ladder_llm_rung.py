@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from judge_server_double import JudgeServer, agrees
 from ragladder.core.chat.types import ChatRequest, Completion, Probe
 from ragladder.core.errors import DataError
 from ragladder.core.progress import Reporter
@@ -21,9 +21,6 @@ from ragladder.ladder.rungs import llm as rung
 from ragladder.ladder.rungs.llm_after import side_by_side
 from ragladder.ladder.rungs.llm_prompts import PromptSearch
 from ragladder.ladder.scoring import evaluate_fully
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "eval"))
-from judge_server_double import JudgeServer, agrees
 
 TRAIN = {"epochs": 1, "max_length": 480, "learning_rate": 2e-2, "rank": 4, "dtype": "float32"}
 

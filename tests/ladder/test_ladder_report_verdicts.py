@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from judge_server_double import JudgeServer, Says, agrees
 from ragladder.ladder.report import build_report
 
 from .test_ladder_report import Page, unpacked
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "eval"))
-from judge_server_double import JudgeServer, Says, agrees
 
 
 @pytest.fixture

@@ -18,8 +18,8 @@ from ragladder.core.types import Hit
 from ragladder.eval.questions import load_questions
 from ragladder.ladder.config import load_experiment, with_changes
 from ragladder.ladder.exported import _assemble
-from ragladder.ladder.search import calls_a_question
 from ragladder.ladder.workbench import Workbench
+from ragladder.ladder.workbench.searching import calls_a_question
 
 LLM = {"kind": "openai", "base_url": "http://localhost:9/v1", "model": "tiny"}
 PARTS = '''

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from judge_server_double import JudgeServer, Says, agrees
 from ragladder.core.progress import Reporter
 from ragladder.ladder.sweep.results import SweepRecord
 from ragladder.ladder.sweep.run import prepare_sweep, sweep
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "eval"))
-from judge_server_double import JudgeServer, Says, agrees
 
 PRICES = {
     "writer": (1.0, 2.0),

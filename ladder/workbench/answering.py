@@ -8,17 +8,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.cache import digest
-from ..core.chat import LocalChatSettings
-from ..core.store import Stage
-from ..core.types import Answer, Chunk, Generator, Question
-from ..rag.demonstrations import train_demonstrations
-from ..rag.generate import LLMGeneratorSettings
-from ..rag.prompt import Demonstration
-from .config import PipelineConfig
+from ...core.cache import digest
+from ...core.chat import LocalChatSettings
+from ...core.store import Stage
+from ...core.types import Answer, Chunk, Generator, Question
+from ...rag.demonstrations import train_demonstrations
+from ...rag.generate import LLMGeneratorSettings
+from ...rag.prompt import Demonstration
+from ..config import PipelineConfig
 
 if TYPE_CHECKING:
-    from .workbench import Workbench
+    from .bench import Workbench
 
 __all__ = ["answer", "demonstrations", "reader"]
 

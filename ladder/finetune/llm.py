@@ -10,23 +10,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from ..core.components import Model
-from ..core.progress import Reporter
-from ..llm_ft.checks import DataReport
-from ..llm_ft.curve import CurveSettings
-from ..llm_ft.estimate import CostEstimate, EstimateSettings, estimate_training
-from ..llm_ft.examples import Example
-from ..llm_ft.export import AdapterExport, ExportFormat, export_adapter
-from ._finetuning import check_new, delivered, finetuning_bench, spread
+from ...core.components import Model
+from ...core.progress import Reporter
+from ...llm_ft.checks import DataReport
+from ...llm_ft.curve import CurveSettings
+from ...llm_ft.estimate import CostEstimate, EstimateSettings, estimate_training
+from ...llm_ft.examples import Example
+from ...llm_ft.export import AdapterExport, ExportFormat, export_adapter
+from ..config import ExperimentConfig, LLMRungSettings, PipelineConfig
+from ..llm_work import count_work
+from ..records import EstimateRecord
+from ..rungs.base import RungContext
+from ..rungs.llm_data import LoraData, base_folder, edge_cases, lora_data, trained_prompt
+from ..rungs.llm_prompts import best_prompt, reference_estimate
+from ..rungs.llm_train import learning_curve, lora_stage, searched
+from ..workbench import Workbench
+from .common import check_new, delivered, finetuning_bench, spread
 from .compare_llm import adapter_of
-from .config import ExperimentConfig, LLMRungSettings, PipelineConfig
-from .llm_work import count_work
-from .records import EstimateRecord
-from .rungs.base import RungContext
-from .rungs.llm_data import LoraData, base_folder, edge_cases, lora_data, trained_prompt
-from .rungs.llm_prompts import best_prompt
-from .rungs.llm_train import learning_curve, lora_stage, searched
-from .workbench import Workbench
 
 __all__ = [
     "CurveReport",
@@ -155,13 +155,14 @@ def llm_prompts(path: Path, overrides: Sequence[str], reporter: Reporter) -> Pro
     bench, settings = _bench(path, overrides, reporter)
     context = _context(bench)
     base_folder(bench, context.incumbent)
-    found = best_prompt(context, settings, _metric(bench, settings))
+    metric = _metric(bench, settings)
+    found = best_prompt(context, settings, metric)
     return PromptReport(
-        metric=_metric(bench, settings),
+        metric=metric,
         tried=len(found.trials),
         changes=found.changes,
         estimate=found.estimate,
-        reference=found.reference,
+        reference=reference_estimate(context, found.pipeline, settings, metric),
         edge_cases=edge_cases(bench, bench.evaluate(found.pipeline, "dev")),
     )
 

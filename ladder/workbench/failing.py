@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ..core.errors import RagladderError, StageError
-from ..core.store import Stage
+from ...core.errors import RagladderError, StageError
+from ...core.store import Stage
 
 if TYPE_CHECKING:
-    from .workbench import Workbench
+    from .bench import Workbench
 
 __all__ = ["NotKept", "asks_endpoint", "guarded", "kept_or_not"]
 

@@ -11,23 +11,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..core.components import Model
-from ..core.distributed import world_size
-from ..core.errors import ConfigError
-from ..core.progress import Reporter
-from ..embeddings._library import load_cross_encoder
-from ..embeddings.adapter import AdapterResult
-from ..embeddings.encode import SentenceTransformerSettings
-from ..embeddings.mine import HardNegativeSettings, MinedPairs, mine_negatives
-from ..embeddings.pairs import Pair
-from ..embeddings.probe import EmbedEstimate, estimate_embedding
-from ._finetuning import check_new, delivered, finetuning_bench, spread, trained
-from .config import EmbeddingRungSettings
+from ...core.components import Model
+from ...core.distributed import world_size
+from ...core.errors import ConfigError
+from ...core.progress import Reporter
+from ...embeddings._library import load_cross_encoder
+from ...embeddings.adapter import AdapterResult
+from ...embeddings.encode import SentenceTransformerSettings
+from ...embeddings.mine import HardNegativeSettings, MinedPairs, mine_negatives
+from ...embeddings.pairs import Pair
+from ...embeddings.probe import EmbedEstimate, estimate_embedding
+from ..config import EmbeddingRungSettings
+from ..rungs.embedding_data import EmbeddingData, check_trainable, embedding_data, mining_candidates
+from ..rungs.embedding_stages import embedding_stage, trained_adapter
+from ..workbench import Workbench
+from .common import check_new, delivered, finetuning_bench, spread, trained
 from .embedding_curve import LearningCurve, learning_curve
 from .embedding_search import SearchResult, search_settings
-from .rungs.embedding_data import EmbeddingData, check_trainable, embedding_data, mining_candidates
-from .rungs.embedding_stages import embedding_stage, trained_adapter
-from .workbench import Workbench
 
 __all__ = [
     "EmbedTraining",

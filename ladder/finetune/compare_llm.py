@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..core.components import Model
-from ..core.errors import ConfigError
-from ..core.progress import Reporter
-from ..llm_ft.forgetting import Forgetting
-from ._finetuning import finetuning_bench
-from .config import LLMRungSettings, PipelineConfig, with_changes
-from .gate import Comparison, compare_metric
-from .rungs.llm_after import side_by_side
-from .rungs.llm_data import base_folder, trained_prompt
-from .rungs.llm_train import forgetting_stage
-from .scoring import clusters, evaluate_fully
+from ...core.components import Model
+from ...core.errors import ConfigError
+from ...core.progress import Reporter
+from ...llm_ft.forgetting import Forgetting
+from ..config import LLMRungSettings, PipelineConfig, with_changes
+from ..gate import Comparison, compare_metric
+from ..rungs.llm_after import side_by_side
+from ..rungs.llm_data import base_folder, trained_prompt
+from ..rungs.llm_train import forgetting_stage
+from ..scoring import clusters, evaluate_fully
+from .common import finetuning_bench
 
 __all__ = ["LLMComparison", "adapter_of", "llm_compare"]
 

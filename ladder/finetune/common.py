@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from ..core.errors import DataError
-from ..core.progress import Reporter
-from ..core.store import Stage
-from ..eval.questions import load_questions
-from .config import load_experiment
-from .workbench import Workbench
+from ...core.errors import DataError
+from ...core.progress import Reporter
+from ...core.store import Stage
+from ...eval.questions import load_questions
+from ..config import load_experiment
+from ..workbench import Workbench
 
 __all__ = ["check_new", "delivered", "finetuning_bench", "spread", "trained"]
 

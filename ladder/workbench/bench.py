@@ -16,26 +16,26 @@ from typing import Any
 
 import numpy as np
 
-from ..core.cache import digest
-from ..core.components import Resources
-from ..core.memory import release_memory
-from ..core.progress import Reporter
-from ..core.shared import SharedStages
-from ..core.store import Stage, Store
-from ..core.types import Answer, Chunk, Question, Score, Split
-from ..embeddings.encode import CachedEmbedder
-from ..eval.answers import answer_scores
-from ..eval.custom_metrics import custom_scores
-from ..eval.gold import GoldSpan, locate
-from ..eval.ir import document_scores
-from ..eval.questions import by_split
-from ..eval.retrieval import retrieval_scores
-from ..rag.chunk import chunk_corpus, load_chunks, save_chunks, token_counter
-from ..rag.parse import ParsedCorpus, corpus_identity, load_documents, parse_corpus, save_documents
-from ..rag.retrieve import Candidates, Corpus
-from . import answering, encoding, search
-from .config import ExperimentConfig, PipelineConfig
-from .search import Retrieved
+from ...core.cache import digest
+from ...core.components import Resources
+from ...core.memory import release_memory
+from ...core.progress import Reporter
+from ...core.shared_store import SharedStages
+from ...core.store import Stage, Store
+from ...core.types import Answer, Chunk, Question, Score, Split
+from ...embeddings.encode import CachedEmbedder
+from ...eval.answers import answer_scores
+from ...eval.custom_metrics import custom_scores
+from ...eval.gold import GoldSpan, locate
+from ...eval.ir import document_scores
+from ...eval.questions import by_split
+from ...eval.retrieval import retrieval_scores
+from ...rag.chunk import chunk_corpus, load_chunks, save_chunks, token_counter
+from ...rag.parse import ParsedCorpus, corpus_identity, load_documents, parse_corpus, save_documents
+from ...rag.retrieve import Candidates, Corpus
+from ..config import ExperimentConfig, PipelineConfig
+from . import answering, encoding, searching
+from .searching import Retrieved
 
 __all__ = ["Evaluation", "Meter", "Retrieved", "Workbench"]
 
@@ -92,6 +92,7 @@ class Workbench:
         )
         self._meters: list[Meter] = []
         self._built: dict[str, Any] = {}
+        self._said: set[str] = set()  # notes of components; one that is built again repeats none
         self.judge_answered = False  # a judge that is lost after this leaves gaps, and does not stop the run
         self.corpora: OrderedDict[str, Corpus] = OrderedDict()
         self.aligned: OrderedDict[str, Candidates] = OrderedDict()
@@ -145,7 +146,11 @@ class Workbench:
         """A built component; equal settings share one, so that a model is loaded once."""
         key = f"{type(settings).__name__}:{digest(settings.identity(self.resources))}"
         if key not in self._built:
-            self._built[key] = settings.build(self.resources)
+            built = self._built[key] = settings.build(self.resources)
+            note = getattr(built, "note", "")
+            if note and note not in self._said:
+                self.reporter.line(f"note: {note}")
+                self._said.add(note)
         return self._built[key]
 
     def release(self, settings: Any) -> None:
@@ -242,8 +247,8 @@ class Workbench:
         return encoding.vectors_stage(self, pipeline)
 
     def retrieve(self, pipeline: PipelineConfig, questions: Sequence[Question]) -> Retrieved:
-        """Candidates and contexts for questions; see search.py."""
-        return search.retrieve(self, pipeline, questions)
+        """Candidates and contexts for questions; see searching.py."""
+        return searching.retrieve(self, pipeline, questions)
 
     # --- answers -----------------------------------------------------------------------------------------------------
 
@@ -265,7 +270,7 @@ class Workbench:
         """
         asked = tuple(questions) if questions is not None else self.split(split)
         retrieved = self.retrieve(pipeline, asked)
-        answers = search.answered(self, pipeline, asked, retrieved)
+        answers = searching.answered(self, pipeline, asked, retrieved)
         scores = self.retrieval_scores(pipeline, asked, retrieved) + self.answer_scores(asked, answers)
         gold = self.get(self.gold_stage(pipeline))
         return Evaluation(pipeline, split, asked, retrieved, gold, answers, scores)
@@ -284,7 +289,7 @@ class Workbench:
         count = self._built[key].count
         scores = retrieval_scores(questions, hits, gold, score.ks, chunks, score.budgets, count)
         scores += document_scores(questions, hits, score.ks) if score.documents else []
-        return search.failed_scores(scores, retrieved.failures) if retrieved.failures else scores
+        return searching.failed_scores(scores, retrieved.failures) if retrieved.failures else scores
 
     def answer_scores(self, questions: Sequence[Question], answers: Sequence[Answer]) -> list[Score]:
         """Answer metrics that need no LLM."""

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core.cache import VectorCache, digest
-from ..core.errors import ConfigError
-from ..core.store import Stage
-from ..core.types import Chunk, Document
-from ..embeddings.encode import CachedEmbedder
-from ..rag.context import LateSettings, LLMContextSettings, embedding_texts
-from ..rag.late import TokenVectors, late_vectors, load_token_vectors, save_token_vectors
-from ..rag.parse import ParsedCorpus
-from .config import PipelineConfig
+from ...core.cache import VectorCache, digest
+from ...core.errors import ConfigError
+from ...core.store import Stage
+from ...core.types import Chunk, Document
+from ...embeddings.encode import CachedEmbedder
+from ...rag.context import LateSettings, LLMContextSettings, embedding_texts
+from ...rag.late import TokenVectors, late_vectors, load_token_vectors, save_token_vectors
+from ...rag.parse import ParsedCorpus
+from ..config import PipelineConfig
 
 if TYPE_CHECKING:
-    from .workbench import Workbench
+    from .bench import Workbench
 
 __all__ = ["cached_embedder", "texts_to_embed", "vectors_stage"]
 

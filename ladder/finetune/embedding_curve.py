@@ -10,15 +10,15 @@ from typing import Literal
 
 import numpy as np
 
-from ..core.components import Model
-from ..core.errors import ConfigError, DataError
-from ..core.progress import Reporter
-from ..embeddings.pairs import PairSet
-from ..eval.statistics import mean_interval
-from .config import EmbeddingRungSettings
-from .rungs.embedding_data import EmbeddingData
-from .rungs.embedding_stages import embedding_stage
-from .workbench import Workbench
+from ...core.components import Model
+from ...core.errors import ConfigError, DataError
+from ...core.progress import Reporter
+from ...embeddings.pairs import PairSet
+from ...eval.statistics import mean_interval
+from ..config import EmbeddingRungSettings
+from ..rungs.embedding_data import EmbeddingData
+from ..rungs.embedding_stages import embedding_stage
+from ..workbench import Workbench
 
 __all__ = ["CurvePoint", "LearningCurve", "gain_per_doubling", "learning_curve"]
 

@@ -104,10 +104,6 @@ def selection(config: ExperimentConfig) -> Literal["split", "max-t"]:
     return "max-t" if min(points, rung.trials or points) <= FEW else "split"
 
 
-def _auto(config: ExperimentConfig) -> bool:
-    return config.gate.selection == "auto"
-
-
 def _follows_scores(rung: RetrievalRungSettings) -> bool:
     return rung.search not in ("grid", "random")
 
@@ -150,7 +146,11 @@ def compare_trials(
                 found[pipeline.model_dump_json()] = pipeline
     if not found:
         return None
-    why = " (gate.selection: auto; set split if dev was looked at before)" if _auto(bench.config) else ""
+    why = (
+        " (gate.selection: auto; set split if dev was looked at before)"
+        if bench.config.gate.selection == "auto"
+        else ""
+    )
     context.note(f"  max-T: scoring {len(found)} configurations on test too{why}")
     scores = []
     for pipeline in found.values():

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from ..core.cache import digest
-from ..core.errors import StageError
-from ..core.store import Stage
-from ..core.types import Answer, Chunk, Hit, Question, Score
-from ..embeddings.adapter import AdaptedEmbedder, adapter_fingerprint, load_query_adapter
-from ..rag.index import QdrantIndexSettings
-from ..rag.rerank import EndpointRerankerSettings, Failure, ListwiseSettings, Reranked, rerank_with
-from ..rag.retrieve import (
+from ...core.cache import digest
+from ...core.errors import StageError
+from ...core.store import Stage
+from ...core.types import Answer, Chunk, Hit, Question, Score
+from ...embeddings.adapter import AdaptedEmbedder, adapter_fingerprint, load_query_adapter
+from ...rag.index import QdrantIndexSettings
+from ...rag.rerank import EndpointRerankerSettings, Failure, ListwiseSettings, Reranked, rerank_with
+from ...rag.retrieve import (
     Candidates,
     Channel,
     Corpus,
@@ -36,12 +36,12 @@ from ..rag.retrieve import (
     search_words,
     to_hits,
 )
-from ..rag.transform import Expansion, as_asked
-from .config import PipelineConfig
+from ...rag.transform import Expansion, as_asked
+from ..config import PipelineConfig
 from .failing import NotKept, asks_endpoint, guarded, kept_or_not
 
 if TYPE_CHECKING:
-    from .workbench import Workbench
+    from .bench import Workbench
 
 __all__ = [
     "Retrieved",
@@ -49,6 +49,7 @@ __all__ = [
     "calls_a_question",
     "corpus_of",
     "failed_scores",
+    "found_candidates",
     "query_embedder",
     "ready_index",
     "retrieve",
@@ -91,7 +92,7 @@ def retrieve(bench: Workbench, pipeline: PipelineConfig, questions: Sequence[Que
     settings = pipeline.retrieve
     corpus = corpus_of(bench, pipeline)
     asked, seconds = _expansions(bench, pipeline, [question.text for question in questions])
-    found, searched = _candidates(bench, pipeline, asked, corpus)
+    found, searched = found_candidates(bench, pipeline, asked, corpus)
     scores, positions = fuse(found, settings, corpus.codes, limit=settings.fetch_k)
     hits = to_hits(scores, positions, corpus.chunks)
     failures = {
@@ -205,7 +206,7 @@ def _expansions(bench: Workbench, pipeline: PipelineConfig, texts: list[str]) ->
 # --- search ----------------------------------------------------------------------------------------------------------
 
 
-def _candidates(
+def found_candidates(
     bench: Workbench, pipeline: PipelineConfig, asked: list[Expansion], corpus: Corpus
 ) -> tuple[Candidates, float]:
     """What the channels that the mode uses found, and the seconds that took."""

@@ -6,16 +6,16 @@ import json
 import shutil
 from typing import Any
 
-from ..core.cache import digest, write_atomic
-from ..core.components import Model
-from ..core.errors import ConfigError, DataError, StageError
-from ..core.progress import Reporter
-from ..embeddings.mine import HardNegativeSettings
-from ..embeddings.train_settings import EmbedTrainSettings
-from .config import EmbeddingRungSettings
-from .rungs.embedding_data import EmbeddingData
-from .rungs.embedding_stages import embedding_stage, training_checkpoints
-from .workbench import Workbench
+from ...core.cache import digest, write_atomic
+from ...core.components import Model
+from ...core.errors import ConfigError, DataError, StageError
+from ...core.progress import Reporter
+from ...embeddings.mine import HardNegativeSettings
+from ...embeddings.train_settings import EmbedTrainSettings
+from ..config import EmbeddingRungSettings
+from ..rungs.embedding_data import EmbeddingData
+from ..rungs.embedding_stages import embedding_stage, training_checkpoints
+from ..workbench import Workbench
 
 __all__ = ["SearchResult", "SearchTrial", "search_settings"]
 
