@@ -5,6 +5,7 @@
     python benchmarks/embed_train.py --train DIR/scifact:test --general $NQ:dev --other $NQ:test DIR/feedbackqa:dev
     python benchmarks/embed_train.py --train DIR/feedbackqa:dev --sample 40 --methods adapter   # a trial
 
+`--shares 0.5,0.75` also scores these shares of the trained weights, the rest being the base's.
 `--train DIR:SPLIT` trains on the folder's train queries and scores its SPLIT, of which nothing is chosen: a part of the
 train queries, whose documents no other train query asks about, is held out as dev. `--general` is the set of which a
 model may lose .01 nDCG@10 at most, or it is not taken. `--other` are sets that are reported and neither trained for nor
@@ -24,13 +25,17 @@ import random
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ragladder.core.progress import Reporter
+from ragladder.embeddings._merge import mix
 from ragladder.eval.questions import load_questions
 from ragladder.eval.statistics import paired_comparison
 from ragladder.ladder.config import PipelineConfig, load_experiment, with_changes
-from ragladder.ladder.rungs.embedding import embedding_data, embedding_stage, trained_adapter, with_model
+from ragladder.ladder.rungs.embedding import with_model
+from ragladder.ladder.rungs.embedding_data import embedding_data
+from ragladder.ladder.rungs.embedding_stages import embedding_stage, trained_adapter
 from ragladder.ladder.workbench import Workbench
 
 CONFIG = Path(__file__).parents[1] / "configs" / "embed-beir.yaml"
@@ -131,20 +136,43 @@ def scores(bench: Workbench, pipeline: PipelineConfig) -> Values:
     }
 
 
-def trained(bench: Workbench, method: str) -> tuple[PipelineConfig, str, float]:
-    """The pipeline with what a method trained, a word on it, and seconds."""
+@dataclass(frozen=True)
+class Trained:
+    """What a method gave: the pipeline, a word on it, seconds, and the share of the trained weights."""
+
+    pipeline: PipelineConfig
+    note: str
+    seconds: float
+    share: float = 0.0
+
+
+def trained(bench: Workbench, method: str) -> Trained:
+    """Trains, or finds it trained."""
     pipeline, rung = bench.config.pipeline, bench.config.rungs.embedding
     data = embedding_data(bench, pipeline)
     print(f"{method}: {data.pairs.summary()}", flush=True)
     if method == "adapter":
         folder, result = trained_adapter(bench, pipeline, rung, data)
         note = f"dev {result.base_score:.4f} -> {result.best_score:.4f}, learning rate {result.learning_rate}"
-        return with_changes(pipeline, {"query_adapter": str(folder)}), note, result.seconds
+        return Trained(with_changes(pipeline, {"query_adapter": str(folder)}), note, result.seconds)
     rung = rung.model_copy(update={"train": rung.train.model_copy(update={"method": method})})
     stage = embedding_stage(bench, pipeline, rung, data)
     result = bench.get(stage)
     note = f"dev {result['base_score']:.4f} -> {result['best_score']:.4f}, alpha {result['alpha']:g}"
-    return with_model(pipeline, str(bench.store.folder(stage) / "model")), note, result["seconds"]
+    kept = with_model(pipeline, str(bench.store.folder(stage) / "model"))
+    return Trained(kept, note, result["seconds"], result["alpha"])
+
+
+def mixture(bench: Workbench, given: Trained, share: float, out: Path) -> PipelineConfig:
+    """The pipeline with another share of the trained weights than the one that was kept; `out` gets the model."""
+    from sentence_transformers import SentenceTransformer
+
+    pipeline = bench.config.pipeline
+    base = SentenceTransformer(str(bench.component(pipeline.embed).source), device="cpu")
+    kept = SentenceTransformer(str(given.pipeline.embed.model), device="cpu").state_dict()
+    mix(base, {name: value.clone() for name, value in base.state_dict().items()}, kept, share / given.share)
+    base.save_pretrained(str(out))
+    return with_model(pipeline, str(out))
 
 
 def row(name: str, base: Values, after: Values, seconds: float, note: str) -> str:
@@ -172,6 +200,7 @@ def main() -> None:
     parser.add_argument("--other", nargs="+", default=[], metavar="PATH:SPLIT", help="sets that are not trained for")
     parser.add_argument("--general", metavar="PATH:SPLIT", help="set that guards against forgetting")
     parser.add_argument("--methods", default=",".join(METHODS), help="of " + ", ".join(METHODS))
+    parser.add_argument("--shares", default="", help="shares of the trained weights to score as well, as 0.5,0.75")
     parser.add_argument("--sample", type=int, help="only so many queries and their documents, for a trial")
     parser.add_argument("--work", type=Path, default=Path(".ragladder") / "bench-embed", help="folder for stages")
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
@@ -193,12 +222,18 @@ def main() -> None:
             print(f"{name}: base {shown} {sum(found.values()) / len(found):.4f} ({len(found)} queries)")
     lines = []
     for method in arguments.methods.split(","):
-        started = time.monotonic()
-        pipeline, note, seconds = trained(next(iter(benches.values())), method)
-        print(f"{method}: {note}, trained in {seconds:.0f} s, {time.monotonic() - started:.0f} s in all", flush=True)
-        for name, bench in benches.items():
-            lines.append(row(f"{method}, {name}", base[name], scores(bench, pipeline), seconds, note))
-            print(lines[-1], flush=True)
+        started, target = time.monotonic(), next(iter(benches.values()))
+        given = trained(target, method)
+        print(f"{method}: {given.note}, trained in {given.seconds:.0f} s, {time.monotonic() - started:.0f} s in all")
+        found = {method: given.pipeline}
+        for share in [float(text) for text in arguments.shares.split(",") if text and given.share]:
+            out = work / f"{method}-{next(iter(benches))}-share-{share:g}"
+            found[f"{method}, share {share:g}"] = mixture(target, given, share, out)
+        for shown, pipeline in found.items():
+            for name, bench in benches.items():
+                after = scores(bench, pipeline)
+                lines.append(row(f"{shown}, {name}", base[name], after, given.seconds, given.note))
+                print(lines[-1], flush=True)
     heads = "".join(f" {shown} | difference [95%] |" for shown in METRICS.values())
     print(f"\n| what |{heads} seconds | dev |\n|---|" + "---|" * (2 * len(METRICS) + 2))
     print("\n".join(lines))

@@ -38,10 +38,19 @@ class Task:
         """The count, rate and ETA in words."""
         seconds = max(time.monotonic() - self.started, 1e-6)
         rate = self.done / seconds
-        text = f"{self.name}: {self.done}" + (f"/{self.total}" if self.total else "") + f" {self.unit}, {rate:.3g}/s"
+        speed = f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"
+        text = f"{self.name}: {self.done}" + (f"/{self.total}" if self.total else "") + f" {self.unit}, {speed}/s"
         if self.total and self.done and self.done < self.total:
-            text += f", about {(self.total - self.done) / rate:.0f} s left"
+            text += f", about {_duration((self.total - self.done) / rate)} left"
         return text
+
+
+def _duration(seconds: float) -> str:
+    """`48 s`, `12 min`, `2 h 5 min`."""
+    minutes = round(seconds / 60)
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
 
 
 class Reporter:
@@ -90,14 +99,9 @@ class Reporter:
             yield task
             return
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, Progress, TextColumn
 
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.fields[state]}"),
-            TimeRemainingColumn(),
-        )
+        columns = (TextColumn("{task.description}"), BarColumn(16), TextColumn("{task.fields[state]}"))
         with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
             number = progress.add_task(name, total=total, state="")
             task.bar = (progress, number)

@@ -15,10 +15,13 @@ def model_card(base: str, settings: Any, result: Any) -> str:
         settings: `EmbedTrainSettings`.
         result: `TrainResult`.
     """
-    knobs = "\n".join(f"| {name} | {value} |" for name, value in settings.model_dump(mode="json").items())
-    tried = "\n".join(f"| {alpha:g} | {score:.4f} |" for alpha, score in result.candidates)
-    kept = {0.0: "the base itself, as finetuning did not raise the dev score", 1.0: "the finetuned weights"}.get(
-        result.alpha, f"a mixture: {result.alpha:g} of the finetuned weights, the rest of the base's (WiSE-FT)"
+    came_to = {name: getattr(result, name) for name in ("learning_rate", "batch_size", "precision")}
+    knobs = "\n".join(f"| {name} | {value} |" for name, value in (settings.model_dump(mode="json") | came_to).items())
+    general = dict(result.general)
+    head, rule = (" general set |", "---|") if general else ("", "")
+    tried = "\n".join(
+        f"| {alpha:.3g} | {score:.4f} |" + (f" {_shown(general.get(alpha))} |" if general else "")
+        for alpha, score in result.candidates
     )
     return f"""---
 library_name: sentence-transformers
@@ -29,7 +32,7 @@ tags: [sentence-transformers, feature-extraction, ragladder]
 # {base}, finetuned by ragladder
 
 Finetuned from `{base}` on {result.pairs} pairs of a question and a passage ({result.with_negatives} of them with hard
-negatives). These weights are {kept}; best epoch {result.best_epoch}.
+negatives). Kept: {result.kept()}.
 
 ```python
 from sentence_transformers import SentenceTransformer
@@ -42,12 +45,15 @@ passages = model.encode_document(["..."])
 Dev scores of the candidates (share of the finetuned weights; 0 is the base). The best one was chosen by them, so it is
 a little too good to be true; the test score is in the run's report.
 
-| share | dev score |
-|---|---|
+| share | dev score |{head}
+|---|---|{rule}
 {tried}
 
 | setting | value |
 |---|---|
 {knobs}
-| precision | {result.precision} |
 """
+
+
+def _shown(score: float | None) -> str:
+    return "-" if score is None else f"{score:.4f}"

@@ -24,6 +24,7 @@ class SentenceTransformerEmbedder:
         source: Folder that the model came from.
         model: The `SentenceTransformer` itself.
         normalize: Whether vectors have length 1.
+        note: What a user should know of the model; may be empty.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class SentenceTransformerEmbedder:
         dtype: Literal["fp32", "bf16"] = "fp32",
         truncate_dim: int | None = None,
         normalize: bool = True,
+        note: str = "",
     ) -> None:
         """Makes an embedder.
 
@@ -46,9 +48,11 @@ class SentenceTransformerEmbedder:
             dtype: `bf16` runs matrix products in bfloat16 (autocast); weights and results stay float32.
             truncate_dim: Keep the first so many dimensions of a vector.
             normalize: Scale vectors to length 1.
+            note: What a user should know of the model.
         """
         self.model = model
         self.source = source
+        self.note = note
         self.normalize = normalize
         self._given = dict(prefixes or {})
         self._batch_size = batch_size

@@ -9,10 +9,9 @@ from typing import Any
 from ..core.components import Resources
 from ..core.devices import locate_model
 from ..core.errors import DataError
-from ..core.progress import Reporter
 from ..core.quiet import quiet_libraries
 
-__all__ = ["check_pooling", "load_cross_encoder", "load_model", "model_folder", "position_limit"]
+__all__ = ["load_cross_encoder", "load_model", "model_folder", "pooling_note", "position_limit"]
 
 _OTHER_FORMATS = ["onnx/*", "openvino/*", "coreml/*", "*.onnx", "*.h5", "*.ot", "*.msgpack", "*.tflite", "*.gguf"]
 
@@ -58,7 +57,7 @@ def load_model(folder: Path, device: str = "cpu") -> Any:
     """Loads a SentenceTransformer in fp32 from a folder, without its progress bars.
 
     Raises:
-        DataError: The folder holds no model that loads.
+        DataError: The folder holds no model that loads, or one that gives no text vectors.
     """
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     with quiet_libraries():
@@ -69,13 +68,39 @@ def load_model(folder: Path, device: str = "cpu") -> Any:
         try:
             if not has_model:
                 raise OSError("neither modules.json nor config.json is there")
-            return SentenceTransformer(
+            model = SentenceTransformer(
                 str(folder), device=device, local_files_only=True, model_kwargs={"dtype": torch.float32}
             )
         except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
             raise DataError(
                 f"{folder}: no sentence-transformers model can be loaded from there ({_short(error)})"
             ) from error
+    _check_pooled(model, folder)
+    return model
+
+
+def _check_pooled(model: Any, folder: Path) -> None:
+    """Refuses a model that ends with a vector a token."""
+    import torch
+    from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding
+
+    if any(isinstance(module, Pooling | StaticEmbedding) for module in model):
+        return
+    # Other modules pool too (of images and texts, a user's own): what comes out tells.
+    with torch.inference_mode():
+        moved = {k: v.to(model.device) if hasattr(v, "to") else v for k, v in model.preprocess(["a"]).items()}
+        if "sentence_embedding" not in model(moved):
+            raise DataError(
+                f"{folder}: the model has no pooling, so it gives a vector a token and none a text; save it with a "
+                "Pooling module of sentence-transformers"
+            )
+
+
+def pooling_note(folder: Path) -> str:
+    """A word about a folder that holds a transformer alone, to which the library adds mean pooling; else empty."""
+    if (Path(folder) / "modules.json").is_file():
+        return ""
+    return f"{folder} is a transformer without a pooling of its own; mean pooling is taken"
 
 
 def position_limit(model: Any) -> int | None:
@@ -109,23 +134,3 @@ def load_cross_encoder(name: str, resources: Resources) -> Any:
     if model.num_labels != 1:
         raise DataError(f"{folder}: the cross-encoder gives {model.num_labels} scores a pair; one is needed")
     return model
-
-
-def check_pooling(model: Any, folder: Path, reporter: Reporter) -> None:
-    """Says where the library took mean pooling for a plain transformer, and refuses a model that gives no text vector.
-
-    Raises:
-        DataError: The model has no pooling.
-    """
-    import torch
-
-    if not (Path(folder) / "modules.json").is_file():
-        reporter.line(f"note: {folder} is a transformer without a pooling of its own; mean pooling is taken")
-    with torch.inference_mode():
-        features = model.preprocess(["a"]) if hasattr(model, "preprocess") else model.tokenize(["a"])
-        moved = {key: value.to(model.device) if hasattr(value, "to") else value for key, value in features.items()}
-        if "sentence_embedding" not in model(moved):
-            raise DataError(
-                f"{folder}: the model has no pooling, so it gives a vector a token and none a text; save it with a "
-                "Pooling module of sentence-transformers"
-            )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Literal
 
 from ..core.errors import ConfigError
@@ -12,7 +12,15 @@ from ._library import position_limit
 from ._lora import attach_lora
 from .train_settings import EmbedTrainSettings
 
-__all__ = ["is_static", "make_trainable", "own_randomness", "reading", "resolve_precision", "training_length"]
+__all__ = [
+    "is_static",
+    "make_trainable",
+    "own_randomness",
+    "reading",
+    "resolve_precision",
+    "separate_columns",
+    "training_length",
+]
 
 
 def resolve_precision(dtype: str, device: str) -> Literal["bf16", "fp32"]:
@@ -79,6 +87,11 @@ def _freeze_lower(model: Any, layers: int | Literal["half"]) -> None:
     embeddings = getattr(transformer, "embeddings", None) or transformer.get_input_embeddings()
     for module in [embeddings, *list(stack)[:layers]]:
         module.requires_grad_(False)
+    # A pooler is read by nothing here.
+    if not any(weights.requires_grad for name, weights in model.named_parameters() if "pooler" not in name):
+        raise ConfigError(
+            f"freeze_layers is {layers}, and the model has {len(stack)} layers, so nothing is left to train; lower it"
+        )
 
 
 def training_length(model: Any, settings: EmbedTrainSettings) -> int | None:
@@ -101,6 +114,15 @@ def reading(model: Any, tokens: int | None) -> Iterator[None]:
         yield
     finally:
         model.max_seq_length = before
+
+
+def separate_columns() -> Any:
+    """Keeps short queries from being padded to the length of chunks (new releases join both into one forward pass)."""
+    try:
+        from sentence_transformers.base.losses.merged_forward import column_merging_disabled
+    except ImportError:  # older releases never join them
+        return nullcontext()
+    return column_merging_disabled()
 
 
 @contextmanager

@@ -63,3 +63,24 @@ class TrainResult(Model):
     """Processes, one a device, that shared each batch out among themselves."""
     general: tuple[tuple[float, float], ...] = ()
     """(alpha, score) on the general set of those models that were scored there, the base first; empty without one."""
+    max_loss: float | None = None
+    """What might be lost on the general set; null where nothing was set."""
+    max_share: float = 1.0
+    """The largest share that might be kept."""
+
+    def kept(self) -> str:
+        """What `folder` holds and why, in words."""
+        base = "the base itself"
+        mixed = f"{self.alpha:.3g} of the weights of epoch {self.best_epoch}, the rest of the base's"
+        what = {0.0: base, 1.0: f"the weights of epoch {self.best_epoch}"}.get(self.alpha, mixed)
+        best, score = max(self.candidates, key=lambda one: (one[1], -one[0]))
+        general = dict(self.general)
+        if best > self.max_share:
+            gives_up = f"a share of {best:.3g} is better on dev by {score - self.best_score:.4f}"
+            return f"{what}; {gives_up}, but at most {self.max_share:g} may be kept (max_share)"
+        if best not in general or best == self.alpha or self.max_loss is None:
+            return f"{what}, best on dev" if self.alpha else f"{what}, as no trained model beats it on dev"
+        return (
+            f"{what}; a share of {best:.3g} is better on dev by {score - self.best_score:.4f}, but loses "
+            f"{general[0.0] - general[best]:.4f} on the general set, where at most {self.max_loss:g} may be lost"
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -9,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from ..core.cache import digest
+from ..core.cache import digest, write_atomic
 from ..core.components import Resources
 from ..core.devices import fingerprint
 from ..core.distributed import world_size
@@ -17,11 +18,12 @@ from ..core.errors import ConfigError, StageError
 from ..core.progress import Reporter
 from ._checkpoints import Progress, latest, remove_stale
 from ._embedder import SentenceTransformerEmbedder
-from ._library import check_pooling, load_cross_encoder, load_model, model_folder
+from ._library import load_cross_encoder, load_model, model_folder
 from ._lora import merged_weights
-from ._memory import auto_batch_size, out_of_memory
+from ._memory import out_of_memory
 from ._ready import is_static, make_trainable, own_randomness, reading, resolve_precision
-from ._trainer import Leg, Setup, fit
+from ._trainer import Leg, Setup, TooLarge, fit
+from ._trial import Batches, Recipe, auto_batch_size
 from ._watch import Watch
 from .encode import SentenceTransformerSettings
 from .losses import check_pairs, teach
@@ -84,7 +86,8 @@ class Run:
         self._evaluate, self._serving, self._on_epoch = evaluate, serving, on_epoch
         self.embedder: SentenceTransformerEmbedder = serving.build(resources)
         self.model = self.embedder.model
-        check_pooling(self.model, folder, reporter)
+        if self.embedder.note:
+            reporter.line(f"note: {self.embedder.note}")
         self.learning_rate = settings.resolved_learning_rate(is_static(self.model))
         self.precision: Literal["bf16", "fp32"] = resolve_precision(settings.dtype, resources.device)
         self.prefixes = (self.embedder.prefix("query"), self.embedder.prefix("document"))
@@ -144,30 +147,44 @@ class Run:
             StageError: The loss is not a finite number, or two pairs do not fit.
             ConfigError: The settings do not fit the model.
         """
-        asked = self.settings.batch_size
-        batch_size = auto_batch_size(self, pairs) if asked == "auto" else asked
-        folder = checkpoints
+        count, batch_size, folder = world_size(), self._first_batch_size(pairs, checkpoints), checkpoints
         while True:
             try:
                 return self._fit(pairs, mining, batch_size, folder)
-            except RuntimeError as error:
-                if not out_of_memory(error):
+            except (RuntimeError, TooLarge) as error:
+                if not isinstance(error, TooLarge) and not out_of_memory(error):
                     raise
-                if batch_size < 4:
+                if batch_size < 4 or batch_size == count:
+                    each = f" on {count} devices" if count > 1 else ""
                     raise StageError(
-                        f"train embedder: out of memory with {batch_size} pairs a step; lower max_length (now "
+                        f"train embedder: out of memory with {batch_size} pairs a step{each}; lower max_length (now "
                         f"{self.settings.max_length}), or set mini_batch_size or gradient_checkpointing"
                     ) from error
-            batch_size //= 2
+            batch_size = max(batch_size // 2 // count, 1) * count
             self.reporter.line(f"train embedder: out of memory; starting again with batch_size {batch_size}")
             # A folder of its own, so that a resumed training finds the checkpoints of the size that fits.
             folder = checkpoints / f"batch-{batch_size}"
             self._renew()
 
+    def _first_batch_size(self, pairs: list[Pair], checkpoints: Path) -> int:
+        """As asked for; what `auto` came to is kept, as a training that was killed may find less memory free."""
+        asked = self.settings.batch_size
+        if asked != "auto":
+            return asked
+        note, training = checkpoints / "batch_size.json", self._identity(pairs, 0)
+        known = json.loads(note.read_text()) if note.is_file() else {}
+        if known.get("training") == training:
+            return int(known["size"])
+        size = auto_batch_size(self._recipe, Batches(pairs, self.settings))
+        self.reporter.line(f"train embedder: batch_size auto is {size} here")
+        write_atomic(note, json.dumps({"training": training, "size": size}).encode())
+        return size
+
     def _fit(self, pairs: list[Pair], mining: MiningCorpus | None, batch_size: int, folder: Path) -> Fitted:
         trained = make_trainable(self.model, self.settings)
-        setup = self._setup(batch_size, folder)
-        identity = self._identity(pairs, setup)
+        logs = folder.parent / f"{folder.name}-logs"
+        setup = Setup(self._recipe, batch_size, self.learning_rate, folder, logs)
+        identity = self._identity(pairs, batch_size)
         checkpoint, progress = self._resumed(folder, identity)
         watch = Watch(self.settings, self.learning_rate, progress, self.score, self.reporter, self._on_epoch)
         hard = self.settings.hard_negatives
@@ -180,19 +197,9 @@ class Run:
             checkpoint, _ = latest(folder, identity)
         return Fitted(progress, folder, batch_size, trained)
 
-    def _setup(self, batch_size: int, folder: Path) -> Setup:
-        return Setup(
-            base=self.folder,
-            guide=self._guide,
-            settings=self.settings,
-            batch_size=batch_size,
-            learning_rate=self.learning_rate,
-            precision=self.precision,
-            prefixes=self.prefixes,
-            device=self.resources.device,
-            folder=folder,
-            logs=folder.parent / f"{folder.name}-logs",
-        )
+    @property
+    def _recipe(self) -> Recipe:
+        return Recipe(self.folder, self._guide, self.settings, self.precision, self.prefixes, self.resources.device)
 
     @cached_property
     def _guide(self) -> Path | None:
@@ -201,11 +208,11 @@ class Run:
             return None
         return model_folder(self.settings.guide, self.resources) if self.settings.guide else self.folder
 
-    def _identity(self, pairs: Sequence[Pair], setup: Setup) -> str:
+    def _identity(self, pairs: Sequence[Pair], batch_size: int) -> str:
         """Digest of all that determines the weights; what only chooses among them is left out."""
-        settings = self.settings.model_dump(mode="json", exclude={"wise_ft", "report_to", "batch_size"})
+        settings = self.settings.model_dump(mode="json", exclude={"wise_ft", "max_share", "report_to", "batch_size"})
         guide = self.settings.guide and self._guide and fingerprint(self._guide)
-        parts = [settings, setup.batch_size, self.learning_rate, self.precision, list(self.prefixes), guide]
+        parts = [settings, batch_size, self.learning_rate, self.precision, list(self.prefixes), guide]
         if world_size() > 1:
             parts.append(world_size())  # their random states are in the checkpoint
         return digest([*parts, fingerprint(self.folder), VERSION, [asdict(pair) for pair in pairs]])

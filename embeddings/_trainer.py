@@ -7,8 +7,7 @@ gradients are exchanged, and the step is the one that a single device makes of t
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,18 @@ from ..core.quiet import quiet_libraries
 from ._library import load_model
 from ._loggers import made_loggers
 from ._memory import out_of_memory
-from ._ready import make_trainable, reading, training_length
-from ._watch import Follower, Parted, Watch, Watcher
+from ._ready import make_trainable, own_randomness, reading, separate_columns, training_length
+from ._trial import Batches, Recipe, Trial
+from ._watch import Follower, Parted, Watch, Watcher, everywhere
 from .losses import LABEL, build_loss, training_rows
 from .pairs import Pair
-from .train_settings import IN_BATCH, EmbedTrainSettings
+from .train_settings import IN_BATCH
 
-__all__ = ["Leg", "Setup", "fit"]
+__all__ = ["Leg", "Setup", "TooLarge", "fit"]
+
+
+class TooLarge(Exception):
+    """A batch does not fit into the memory of one of several processes; nothing was trained."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,26 +36,16 @@ class Setup:
     """What stays the same through a training.
 
     Attributes:
-        base: Folder of the base model.
-        guide: Folder of the guide of gist; None for other losses.
-        settings: How to train.
+        recipe: What determines a step.
         batch_size: Pairs a step of all processes together; resolved.
         learning_rate: Resolved.
-        precision: `bf16` or `fp32`.
-        prefixes: Put before queries and before chunks.
-        device: Resolved.
         folder: Of the checkpoints.
         logs: Where loggers that write files put them.
     """
 
-    base: Path
-    guide: Path | None
-    settings: EmbedTrainSettings
+    recipe: Recipe
     batch_size: int
     learning_rate: float
-    precision: str
-    prefixes: tuple[str, str]
-    device: str
     folder: Path
     logs: Path
 
@@ -91,23 +85,28 @@ def fit(model: Any, setup: Setup, leg: Leg, watch: Watch) -> None:
         watch: Notes losses, scores dev, marks checkpoints.
 
     Raises:
-        StageError: The loss is not a finite number, or several processes ran out of memory.
+        StageError: The loss is not a finite number, or one of several processes ran out of memory in mid-training.
+        TooLarge: The batch does not fit into the memory of one of several processes.
         ConfigError: A logger is unknown or not installed.
     """
     watch.until, watch.folder = leg.until, setup.folder
-    loggers = made_loggers(setup.settings.report_to, setup.logs)
+    loggers = made_loggers(setup.recipe.settings.report_to, setup.logs)
     with watch.shown("train embedder", "steps", loggers):
         together(_fit, setup, leg, _LeadersOwn(model, watch))
 
 
 def _fit(setup: Setup, leg: Leg, own: _LeadersOwn) -> None:
     """What every process does of a fit."""
-    model, watch = own.model, own.watch or Follower()
+    model, watch, recipe = own.model, own.watch or Follower(), setup.recipe
     if model is None:
         # Where to, the trainer knows: each process has a device of its own.
-        model = load_model(setup.base)
-        make_trainable(model, setup.settings)
-    with quiet_libraries(), reading(model, training_length(model, setup.settings)), _separate_columns():
+        model = load_model(recipe.base)
+        make_trainable(model, recipe.settings)
+    with quiet_libraries(), reading(model, training_length(model, recipe.settings)), separate_columns():
+        if not _fits_everywhere(model, setup, leg):
+            if own.model is None:
+                return  # the leader says so
+            raise TooLarge
         trainer = _trainer(model, setup, leg, watch)
         try:
             trainer.train(resume_from_checkpoint=str(leg.checkpoint) if leg.checkpoint else None)
@@ -116,24 +115,35 @@ def _fit(setup: Setup, leg: Leg, own: _LeadersOwn) -> None:
         except RuntimeError as error:
             if world_size() == 1 or not out_of_memory(error):
                 raise
-            raise _too_large(setup) from error
+            raise _out_in_the_middle(setup) from error
 
 
-def _too_large(setup: Setup) -> StageError:
+def _fits_everywhere(model: Any, setup: Setup, leg: Leg) -> bool:
+    """Whether each of several processes has the memory for its part of a batch of the longest texts.
+
+    Found out before the first step: one that runs out later leaves the others waiting for its gradients.
+    """
+    count = world_size()
+    if count == 1:
+        return True  # the training itself tells
+    recipe = replace(setup.recipe, device=_own_device(setup.recipe.device))
+    with own_randomness(recipe.device):
+        trial = Trial(recipe, model.to(recipe.device))
+        fits = trial.fits(Batches(leg.pairs, recipe.settings).longest(setup.batch_size // count))
+    return everywhere(fits)
+
+
+def _own_device(device: str) -> str:
+    """The device of this process: each of several has a GPU of its own."""
+    return f"cuda:{local_rank()}" if device.startswith("cuda") and world_size() > 1 else device
+
+
+def _out_in_the_middle(setup: Setup) -> StageError:
     count = world_size()
     return StageError(
         f"train embedder: out of memory with {setup.batch_size} pairs a step on {count} devices; lower batch_size "
         f"(a multiple of {count}) or max_length, or set mini_batch_size or gradient_checkpointing"
     )
-
-
-def _separate_columns() -> Any:
-    """Keeps short queries from being padded to the length of chunks (new releases join both into one forward pass)."""
-    try:
-        from sentence_transformers.base.losses.merged_forward import column_merging_disabled
-    except ImportError:  # older releases never join them
-        return nullcontext()
-    return column_merging_disabled()
 
 
 class _Shares:
@@ -196,16 +206,16 @@ def _trainer(model: Any, setup: Setup, leg: Leg, watch: Watcher) -> Any:
             whole = super().get_multi_dataset_batch_sampler(dataset, batch_samplers, generator, seed)
             return whole if count == 1 else _Shares(whole, count)
 
-    rows = training_rows(leg.pairs, setup.settings)
+    recipe = setup.recipe
+    rows = training_rows(leg.pairs, recipe.settings)
     several = len(rows) > 1
     columns = sorted({name for dataset in rows.values() for name in dataset.column_names} - {LABEL})
-    device = f"cuda:{local_rank()}" if setup.device.startswith("cuda") and count > 1 else setup.device
-    guide = load_model(setup.guide, device).requires_grad_(False) if setup.guide else None
+    guide = load_model(recipe.guide, _own_device(recipe.device)).requires_grad_(False) if recipe.guide else None
     trainer = Trainer(
         model=model,
         args=_arguments(setup, columns),
         train_dataset=dict(rows) if several else next(iter(rows.values())),
-        loss=build_loss(model, setup.settings, guide, gather=count > 1),
+        loss=build_loss(model, recipe.settings, guide, gather=count > 1),
     )
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(_callback(trainer, watch, setup.folder))
@@ -218,18 +228,18 @@ def _arguments(setup: Setup, columns: list[str]) -> Any:
     from sentence_transformers import SentenceTransformerTrainingArguments
     from sentence_transformers.sentence_transformer.training_args import BatchSamplers
 
-    settings = setup.settings
+    recipe, settings = setup.recipe, setup.recipe.settings
     arguments = SentenceTransformerTrainingArguments(
         output_dir=str(setup.folder),
         num_train_epochs=settings.epochs,
         per_device_train_batch_size=setup.batch_size,
         learning_rate=setup.learning_rate,
         warmup_steps=settings.warmup_ratio,
-        bf16=setup.precision == "bf16",
-        use_cpu=setup.device == "cpu",
+        bf16=recipe.precision == "bf16",
+        use_cpu=recipe.device == "cpu",
         # Rows of other losses share queries on purpose.
         batch_sampler=BatchSamplers.NO_DUPLICATES if settings.loss in IN_BATCH else BatchSamplers.BATCH_SAMPLER,
-        prompts={name: setup.prefixes[0] if name == "anchor" else setup.prefixes[1] for name in columns},
+        prompts={name: recipe.prefixes[0 if name == "anchor" else 1] for name in columns},
         seed=settings.seed,
         data_seed=settings.seed,
         save_strategy="epoch",
@@ -241,12 +251,14 @@ def _arguments(setup: Setup, columns: list[str]) -> Any:
         logging_nan_inf_filter=False,
         report_to="none",
         disable_tqdm=True,
-        dataloader_pin_memory=setup.device != "cpu",
+        dataloader_pin_memory=recipe.device != "cpu",
         gradient_checkpointing=settings.gradient_checkpointing,
         gradient_checkpointing_kwargs={"use_reentrant": False} if settings.gradient_checkpointing else None,
     )
     # One device a process whatever is there: with more the trainer would multiply the batch size.
     arguments._n_gpu = min(arguments.n_gpu, 1)
+    # Not as `accelerate launch` or its config file would have it: the precision is ours, and in the stage's key.
+    arguments.mixed_precision = "bf16" if recipe.precision == "bf16" else "no"
     return arguments
 
 

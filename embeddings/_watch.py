@@ -14,7 +14,7 @@ from ..core.progress import Reporter, Task
 from ._checkpoints import Progress, last_good, mark
 from .train_settings import EmbedTrainSettings
 
-__all__ = ["Follower", "Parted", "Watch", "Watcher"]
+__all__ = ["Follower", "Parted", "Watch", "Watcher", "everywhere"]
 
 EVERY = 10
 """Steps whose losses are fetched at a time: fetching one makes a GPU wait."""
@@ -228,10 +228,16 @@ def _verdict(value: int) -> int:
 
 def _all_here() -> None:
     """Waits until every process is here."""
-    if world_size() > 1:
-        import torch
+    everywhere(True)
 
-        _mean_over_processes(torch.zeros(1))
+
+def everywhere(yes: bool) -> bool:
+    """Whether every process says yes."""
+    if world_size() == 1:
+        return yes
+    import torch
+
+    return float(_mean_over_processes(torch.tensor([float(yes)]))) == 1.0
 
 
 def _mean_over_processes(values: Any) -> Any:

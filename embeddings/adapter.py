@@ -261,7 +261,7 @@ def _check_differ(pairs: Sequence[Pair]) -> None:
 
 
 class _Memo:
-    """Remembers the vectors of the last few lists of texts: dev is scored with the same ones again and again."""
+    """Remembers the vectors of lists of texts: dev is scored with the same ones again and again."""
 
     def __init__(self, encode: Encode) -> None:
         self._encode = encode

@@ -20,7 +20,7 @@ from ..core.devices import fingerprint
 from ..core.errors import ConfigError, DataError
 from ._backends import CALIBRATION_TEXTS, Backend, Dtype, check_backend, use_backend
 from ._embedder import Role, SentenceTransformerEmbedder, unit_vectors
-from ._library import load_model, model_folder, position_limit
+from ._library import load_model, model_folder, pooling_note, position_limit
 from .cached import CachedEmbedder
 from .endpoint import EndpointEmbedder, EndpointSettings
 from .static import StaticSettings, distill
@@ -123,7 +123,14 @@ class SentenceTransformerSettings(Settings):
         # A runtime computes in its own precision.
         dtype = "bf16" if self.dtype == "bf16" and self.backend == "torch" else "fp32"
         return SentenceTransformerEmbedder(
-            model, str(folder), prefixes, self.batch_size, dtype, self.truncate_dim, self.normalize
+            model,
+            str(folder),
+            prefixes,
+            self.batch_size,
+            dtype,
+            self.truncate_dim,
+            self.normalize,
+            pooling_note(folder),
         )
 
     def identity(self, resources: Resources) -> dict[str, Any]:

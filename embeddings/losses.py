@@ -18,7 +18,7 @@ from typing import Any
 
 from ..core.errors import ConfigError, DataError
 from .pairs import Pair
-from .train_settings import DISTILLATION, IN_BATCH, NEEDS_NEGATIVES, SCORED, EmbedTrainSettings
+from .train_settings import DISTILLATION, GIST_NEGATIVES, IN_BATCH, NEEDS_NEGATIVES, SCORED, EmbedTrainSettings
 
 __all__ = ["build_loss", "check_pairs", "teach", "training_rows", "usable"]
 
@@ -53,6 +53,8 @@ def check_pairs(pairs: Sequence[Pair], settings: EmbedTrainSettings) -> None:
             f"train embedder: there are scored pairs, but the loss {name} takes every pair as a good one; set loss to "
             "cosent or angle, or leave the scores out"
         )
+    if name == "gist" and settings.mini_batch_size is None and any(len(pair.negatives) > 1 for pair in found):
+        raise DataError(f"train embedder: there are pairs with several negatives, but {GIST_NEGATIVES}")
     if name in IN_BATCH and not any(pair.negatives for pair in found):
         same = "questions" if len({pair.query for pair in found}) < 2 else ""
         same = same or ("passages" if len({pair.positive for pair in found}) < 2 else "")
@@ -153,11 +155,15 @@ def build_loss(model: Any, settings: EmbedTrainSettings, guide: Any = None, gath
             process's own rows alone).
 
     Raises:
-        ConfigError: A Matryoshka dimension exceeds the model's.
+        ConfigError: The loss does not suit the model, or a Matryoshka dimension exceeds the model's.
     """
     from sentence_transformers.sentence_transformer import losses
 
-    loss = _plain_loss(model, settings, guide, gather)
+    try:
+        loss = _plain_loss(model, settings, guide, gather)
+    except ValueError as error:  # a static model with gist or GradCache, say
+        small = "" if settings.mini_batch_size is None else f" with mini_batch_size {settings.mini_batch_size}"
+        raise ConfigError(f"the loss {settings.loss}{small} does not suit this model: {error}") from None
     dims = settings.matryoshka_dims
     if not dims:
         return loss

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 import re
@@ -21,6 +22,8 @@ _POSITIVE = ("positive", "passage", "document", "text")
 _SCORE = ("score", "label")
 _NEGATIVE = re.compile(r"neg(?:ative)?s?(?:_\d+)?")
 _MOST = 5
+_BEYOND = "\0beyond"
+"""Column of the fields that the header does not name."""
 
 
 def load_pair_file(path: Path) -> list[Pair]:
@@ -37,6 +40,11 @@ def load_pair_file(path: Path) -> list[Pair]:
     """
     pairs, problems = [], []
     for number, row in _rows(path):
+        if row.get(_BEYOND):
+            problems.append(
+                f"{path}:{number}: more fields than the header names; put texts with the separator in quotes"
+            )
+            continue
         query, positive = _first(row, _QUERY), _first(row, _POSITIVE)
         score = _first(row, _SCORE)
         negatives = [text for name, value in row.items() if _NEGATIVE.fullmatch(name) for text in _texts(value)]
@@ -70,6 +78,8 @@ def load_feedback(path: Path, texts_by_id: Mapping[str, str]) -> tuple[list[Pair
     Raises:
         DataError: The file cannot be read, listing the lines that are no feedback, or nothing was liked.
     """
+    if Path(path).suffix != ".jsonl":
+        raise DataError(f"{path}: feedback is read from .jsonl files")
     problems: list[str] = []
     counts: Counter[str] = Counter({"feedback_silent": 0, "feedback_unknown": 0})
     groups: dict[tuple[str, str], list[tuple[str, str, dict[str, Any]]]] = {}
@@ -121,9 +131,7 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise DataError(f"{path}: cannot be read ({reason})") from None
     if path.suffix != ".jsonl":
-        reader = csv.DictReader(text.splitlines(keepends=True), delimiter="\t" if path.suffix == ".tsv" else ",")
-        for row in reader:
-            yield reader.line_num, {str(key).strip().lower(): value for key, value in row.items() if key is not None}
+        yield from _table(path, text)
         return
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
@@ -135,6 +143,20 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         if not isinstance(row, dict):
             raise DataError(f"{path}:{number}: not a JSON object")
         yield number, row
+
+
+def _table(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    # Not splitlines: a text may hold one of Unicode's other line separators.
+    lines = io.StringIO(text, newline="")
+    reader = csv.DictReader(lines, restkey=_BEYOND, delimiter="\t" if path.suffix == ".tsv" else ",")
+    before = csv.field_size_limit(max(len(text), csv.field_size_limit()))
+    try:
+        for row in reader:
+            yield reader.line_num, {key.strip().lower(): value for key, value in row.items()}
+    except csv.Error as error:
+        raise DataError(f"{path}:{reader.line_num}: not a table ({error})") from None
+    finally:
+        csv.field_size_limit(before)
 
 
 def _first(row: Mapping[str, Any], names: tuple[str, ...]) -> Any:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from ..core.components import Model, Resources
 from ..core.errors import DataError
-from ..core.progress import Reporter
-from ._library import check_pooling, load_model, model_folder
+from ._library import model_folder
 from ._memory import out_of_memory, peak_memory_mb, reset_peak
-from ._ready import make_trainable, own_randomness, reading, resolve_precision, training_length
-from .losses import LABEL, build_loss, training_rows
+from ._ready import own_randomness, resolve_precision
+from ._trial import Batches, Recipe, Trial, auto_batch_size
 from .pairs import Pair
 from .train_settings import NEEDS_NEGATIVES, EmbedTrainSettings
 
@@ -71,22 +68,25 @@ def estimate_embedding(
     """
     if len(pairs) < 2:
         raise DataError(f"embed estimate: {len(pairs)} training pairs; two are needed at the least")
-    pairs = _with_stand_ins(pairs, settings)
+    batches = Batches(_with_stand_ins(pairs, settings), settings)
     folder = model_folder(str(base_folder), resources)
+    guide = None
+    if settings.loss == "gist":
+        guide = model_folder(settings.guide, resources) if settings.guide else folder
     precision = resolve_precision(settings.dtype, resources.device)
-    probe = _Probe(folder, settings, resources.device, precision, prefixes)
+    recipe = Recipe(folder, guide, settings, precision, prefixes, resources.device)
     with own_randomness(resources.device):
-        size, seconds, memory, parameters = _largest(probe, pairs)
-    steps = math.ceil(len(pairs) / size) * settings.epochs
+        size, measured = _largest(recipe, batches)
+    steps = batches.count(size) * settings.epochs
     return EmbedEstimate(
         steps=steps,
-        seconds_per_step=round(seconds, 3),
-        seconds=round(seconds * steps, 3),
-        pairs_per_second=round(size / seconds, 2),
-        peak_memory_mb=memory,
-        trained_parameters=parameters,
+        seconds_per_step=round(measured.seconds, 3),
+        seconds=round(measured.seconds * steps, 3),
+        pairs_per_second=round(size / measured.seconds, 2),
+        peak_memory_mb=measured.memory,
+        trained_parameters=measured.parameters,
         batch_size=size,
-        money=seconds * steps / 3600 * price_per_hour,
+        money=measured.seconds * steps / 3600 * price_per_hour,
     )
 
 
@@ -102,12 +102,13 @@ def _with_stand_ins(pairs: Sequence[Pair], settings: EmbedTrainSettings) -> list
     return filled
 
 
-def _largest(probe: _Probe, pairs: Sequence[Pair]) -> tuple[int, float, float | None, int]:
-    """Batch size asked for, or the largest half of it that fits, and what `_Probe.measured` says of it."""
-    size = min(probe.settings.first_batch_size(), len(pairs))
+def _largest(recipe: Recipe, batches: Batches) -> tuple[int, _Measured]:
+    """The batch size asked for, or the largest half of it that fits, and what its steps take."""
+    asked = recipe.settings.batch_size
+    size = min(auto_batch_size(recipe, batches) if asked == "auto" else asked, batches.rows())
     while True:
         try:
-            return size, *probe.measured(pairs, size)
+            return size, _measured(recipe, batches, size)
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise
@@ -117,54 +118,28 @@ def _largest(probe: _Probe, pairs: Sequence[Pair]) -> tuple[int, float, float | 
 
 
 @dataclass(frozen=True, slots=True)
-class _Probe:
-    """A training in small."""
+class _Measured:
+    """Seconds a step, peak memory in MB, trained weights."""
 
-    folder: Path
-    settings: EmbedTrainSettings
-    device: str
-    precision: str
-    prefixes: tuple[str, str]
+    seconds: float
+    memory: float | None
+    parameters: int
 
-    def measured(self, pairs: Sequence[Pair], size: int) -> tuple[float, float | None, int]:
-        """Seconds a step of so many pairs, peak memory in MB, trained weights."""
-        import torch
 
-        reset_peak(self.device)
-        model = load_model(self.folder, self.device)
-        check_pooling(model, self.folder, Reporter(quiet=True))
-        count = make_trainable(model, self.settings)
-        guide = load_model(self.folder, self.device) if self.settings.loss == "gist" else None
-        loss = build_loss(model, self.settings, guide).to(self.device)
-        optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-9)
-        longest = sorted(pairs, key=lambda pair: -len(pair.positive))[:size]
-        spread = [pairs[place * len(pairs) // (size * STEPS)] for place in range(size * STEPS)]
-        times = []
-        model.train()
-        with reading(model, training_length(model, self.settings)):
-            for number in range(STEPS + 1):
-                batch = longest if number == 0 else spread[number - 1 :: STEPS]
-                started = time.perf_counter()
-                self._step(model, loss, optimizer, batch)
-                if self.device.startswith("cuda"):
-                    torch.cuda.synchronize()
-                if number:
-                    times.append(time.perf_counter() - started)
-        return sorted(times)[len(times) // 2], peak_memory_mb(self.device), count
+def _measured(recipe: Recipe, batches: Batches, size: int) -> _Measured:
+    import torch
 
-    def _step(self, model: Any, loss: Any, optimizer: Any, batch: Sequence[Pair]) -> None:
-        import torch
-
-        rows = next(iter(training_rows(list(batch), self.settings).values()))
-        features = []
-        for name in rows.column_names:
-            if name != LABEL:
-                prefix = self.prefixes[0] if name == "anchor" else self.prefixes[1]
-                made = model.preprocess([prefix + text for text in rows[name]])
-                features.append({k: v.to(self.device) if hasattr(v, "to") else v for k, v in made.items()})
-        labels = torch.tensor(rows[LABEL], device=self.device) if LABEL in rows.column_names else None
-        with torch.autocast(self.device.split(":")[0], dtype=torch.bfloat16, enabled=self.precision == "bf16"):
-            value = loss(features, labels)
-        value.backward()
+    reset_peak(recipe.device)
+    trial = Trial(recipe)
+    optimizer = torch.optim.AdamW(trial.parameters, lr=1e-9)
+    times = []
+    for batch in (batches.longest(size), *batches.spread(size, STEPS)):
+        started = time.perf_counter()
+        trial.backward(batch)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
+        if recipe.device.startswith("cuda"):
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - started)
+    typical = sorted(times[1:])[STEPS // 2]
+    return _Measured(typical, peak_memory_mb(recipe.device), sum(weights.numel() for weights in trial.parameters))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,7 @@ from ..core.distributed import world_size
 from ..core.errors import ConfigError, DataError
 from ..core.progress import Reporter
 from ._card import model_card
-from ._choice import Choice, choose
+from ._choice import Choice, GeneralCheck, choose
 from ._embedder import Role
 from ._library import model_folder
 from ._loggers import made_loggers
@@ -52,19 +51,6 @@ DevEvaluator = Callable[[Encode], float]
 """The score, higher being better, of a model on the dev questions; the ladder decides which."""
 
 
-@dataclass(frozen=True)
-class GeneralCheck:
-    """A set that is not trained for, and how much of it may be lost.
-
-    Attributes:
-        evaluate: Score of a model there, higher being better.
-        max_loss: A model that loses more is not taken; None only measures.
-    """
-
-    evaluate: DevEvaluator
-    max_loss: float | None = None
-
-
 def train_embedder(
     base_folder: str | Path,
     pairs: Sequence[Pair],
@@ -93,7 +79,8 @@ def train_embedder(
         embedder: How the model encodes when it is used (prefixes, max_length, dtype); scored on dev like that. Its
             `model` is not read.
         mining: Candidates for hard negatives; needed where `settings.hard_negatives` is set.
-        checkpoints: Where to keep checkpoints; `out_dir/checkpoints` by default. Removed when the training is done.
+        checkpoints: Where to keep checkpoints, for the caller to remove once the result is safe; None keeps them in
+            `out_dir/checkpoints` until the training is done.
         general: On what forgetting is measured.
         on_epoch: Told of each epoch and its dev score, those before a kill too; what it raises ends the training.
 
@@ -107,20 +94,20 @@ def train_embedder(
     reporter = reporter or Reporter(quiet=True)
     folder = model_folder(str(base_folder), resources)
     serving = (embedder or SentenceTransformerSettings()).on_torch().model_copy(update={"model": str(folder)})
-    out_dir, kept = Path(out_dir), Path(checkpoints or Path(out_dir) / "checkpoints")
+    out_dir, own = Path(out_dir), Path(out_dir) / "checkpoints"
     with own_randomness(resources.device):
         run = Run(folder, serving, settings, dev_evaluator, resources, reporter, on_epoch)
-        result = _trained(run, pairs, mining, general, out_dir / "model", kept)
+        result = _trained(run, pairs, mining, general, out_dir / "model", checkpoints or own)
     result = result.model_copy(update={"seconds": round(time.monotonic() - started, 1)})
     write_atomic(out_dir / "training.json", result.model_dump_json(indent=1).encode())
-    shutil.rmtree(kept, ignore_errors=True)
+    shutil.rmtree(own, ignore_errors=True)
     return result
 
 
 def _check_start(pairs: Sequence[Pair], settings: EmbedTrainSettings, device: str) -> None:
     """What can be told before a model is loaded."""
     if not settings.hard_negatives:
-        check_pairs(pairs, settings.model_copy(update={"teacher": "given"}) if settings.teacher else settings)
+        check_pairs(pairs, settings)
     elif len(pairs) < 2:
         raise DataError(f"train embedder: {len(pairs)} training pairs; a contrastive loss needs two at the least")
     _check_processes(device, settings.batch_size, len(pairs))
@@ -169,16 +156,14 @@ def _trained(
         )
     fitted = run.fitted(used, mining, checkpoints)
     best, ends = run.best_weights(fitted), (base_score, fitted.progress.best_score)
-    choice = choose(run, best, ends, general and general.evaluate, general and general.max_loss)
+    choice = choose(run, best, ends, general)
     result = _result(run, given, used, fitted, choice, target)
     # So that the folder by itself encodes as it was scored.
     for name, prefix in zip(("query", "document"), run.prefixes, strict=True):
         if prefix:
             run.model.prompts[name] = prefix
     save_model(run.model, target, model_card(run.folder.name, run.settings, result))
-    run.reporter.line(
-        f"train embedder: dev {base_score:.4f} -> {result.best_score:.4f} (alpha {choice.alpha:g}): {target}"
-    )
+    run.reporter.line(f"train embedder: dev {base_score:.4f} -> {result.best_score:.4f}; kept {result.kept()}")
     return result
 
 
@@ -206,5 +191,7 @@ def _result(
         learning_rate=run.learning_rate,
         peak_memory_mb=peak_memory_mb(run.resources.device),
         general=tuple(choice.general.items()),
+        max_loss=choice.max_loss,
+        max_share=run.settings.max_share,
         processes=world_size(),
     )

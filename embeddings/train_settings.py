@@ -23,6 +23,7 @@ DISTILLATION = frozenset({"margin_mse", "distill_kl"})
 """Losses that learn the scores of a teacher."""
 SCORED = frozenset({"cosent", "angle"})
 """Losses that learn an order of scored pairs."""
+GIST_NEGATIVES = "gist takes one negative a pair unless mini_batch_size is set: set it, or num_negatives to 1"
 
 
 class EncoderLoraSettings(Model):
@@ -90,6 +91,9 @@ class EmbedTrainSettings(Model):
     """Stop after so many epochs without a new best dev score; null: never."""
     wise_ft: tuple[float, ...] = (0.5, 0.75)
     """Shares of the finetuned weights in mixtures with the base, tried on dev; each costs one dev evaluation."""
+    max_share: float = Field(default=1.0, gt=0, le=1)
+    """The largest share that may be kept: 1 lets dev alone decide, which cannot see what is forgotten elsewhere; 0.5,
+    the advice of WiSE-FT (Wortsman et al. 2022), gives up a little of the gain for most of what the base knew."""
     seed: int = 0
     """Order of the pairs and dropout; the spread over a few seeds shows how much of a gain is luck."""
     report_to: tuple[str, ...] = ()
@@ -99,7 +103,7 @@ class EmbedTrainSettings(Model):
     @classmethod
     def _between(cls, value: tuple[float, ...]) -> tuple[float, ...]:
         if any(not 0 < alpha < 1 for alpha in value):
-            raise ValueError("shares must lie between 0 and 1 (both ends are always tried)")
+            raise ValueError("shares must lie between 0 and 1 (both ends are always scored)")
         return tuple(sorted(set(value)))
 
     @field_validator("matryoshka_dims")
@@ -117,6 +121,9 @@ class EmbedTrainSettings(Model):
             raise ValueError("mini_batch_size and gradient_checkpointing both save memory and exclude each other")
         if self.guide is not None and self.loss != "gist":
             raise ValueError(f"guide is for the loss gist; the loss is {self.loss}")
+        hard = self.hard_negatives
+        if self.loss == "gist" and self.mini_batch_size is None and hard is not None and hard.num_negatives > 1:
+            raise ValueError(GIST_NEGATIVES)
         if self.teacher is not None and self.loss not in DISTILLATION:
             raise ValueError(f"teacher is for {' and '.join(sorted(DISTILLATION))}; the loss is {self.loss}")
         return self

@@ -270,7 +270,11 @@ class _Finder:
             return ""
         found = self._finder.documents(passage)
         if not found:
-            problems.add(where, f"no document holds the passage '{passage[:60]}'")
+            problems.add(
+                where,
+                f"no document holds the passage '{passage[:60]}'; copy it as it stands in its document, or name that "
+                "document as doc_id",
+            )
             return ""
         self._several += len(found) > 1
         return found[0]

@@ -42,9 +42,9 @@ class PowerRow(Model):
         kind = "question" if self.split == "all" else f"{self.split} question"
         return (
             f"with {counted(self.questions, kind)} in {counted(self.clusters, 'group')} "
-            f"(by document) you can detect "
-            f"{100 * self.detectable:.1f} points or more (standard deviation of the difference {self.sd:.2f}, "
-            f"{source}); {100 * self.gain:g} points need about {self.needed:,}"
+            f"(by document) you can detect a gain of {100 * self.detectable:.1f} points of 100 or more; "
+            f"{100 * self.gain:g} points need about {self.needed:,} questions "
+            f"(standard deviation of the difference {self.sd:.2f}, {source})"
         )
 
 

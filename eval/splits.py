@@ -110,9 +110,12 @@ def split_questions(
 
 
 def balanced_seed(
-    questions: Sequence[Question], shares: Sequence[float] = (0.5, 0.2, 0.3), by: SplitBy = "document"
+    questions: Sequence[Question],
+    shares: Sequence[float] = (0.5, 0.2, 0.3),
+    by: SplitBy = "document",
+    enough: float = _ENOUGH,
 ) -> int:
-    """The first seed, from 0, that leaves no split with less than half of its share; else the one that comes nearest.
+    """The first seed, from 0, that leaves no split with less than enough of its share; else the one that comes nearest.
 
     With few groups the split of any one seed may leave dev or test next to empty. Only the questions with evidence are
     counted, as only they measure retrieval. No score is looked at, so this chooses nothing that a gate relies on.
@@ -121,6 +124,7 @@ def balanced_seed(
         questions: All of them; the seed holds for these alone, another set may want another.
         shares: Of train, dev and test.
         by: See `split_questions`; `document` or `cluster`.
+        enough: Part of its share, 0 to 1, that each split should hold.
     """
     groups = group_questions(questions, by)
     sizes = Counter(group for group, question in zip(groups, questions, strict=True) if question.answerable)
@@ -130,7 +134,7 @@ def balanced_seed(
         for group, size in sizes.items():
             found[_place(f"{seed}:place:{_representative(group, seed)}", shares)] += size
         furthest[seed] = min(_met(found, shares).values(), default=1.0)
-        if furthest[seed] >= _ENOUGH:
+        if furthest[seed] >= enough:
             return seed
     return max(range(_SEEDS_TRIED), key=lambda seed: furthest[seed])
 

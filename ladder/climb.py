@@ -13,14 +13,26 @@ from ..core.progress import Reporter
 from ..core.types import Split
 from ..eval.diagnosis import count_causes
 from ..eval.questions import load_questions, with_evidence
+from ..llm_ft.model import check_device
 from .config import ExperimentConfig, PipelineConfig, load_experiment
 from .diagnose import diagnose, headroom, outcomes
 from .forgone import forgone
-from .gate import Comparison, Decision, compare_metric, decide, decide_max_t, no_candidate, skip, spend, stop
+from .gate import (
+    Comparison,
+    Decision,
+    beats_both,
+    compare_metric,
+    decide,
+    decide_max_t,
+    no_candidate,
+    skip,
+    spend,
+    stop,
+)
 from .max_t import Family, check_gate, compare_trials, metric_of, selection
 from .metric_versions import metric_versions
 from .records import ArmRecord, CostRecord, DataRecord, Diagnosis, LadderRecord, RungRecord
-from .rungs import Proposal, RungContext, propose_embedding, propose_llm, propose_retrieval
+from .rungs import Proposal, RungContext, propose_embedding, propose_llm, propose_prompt, propose_retrieval
 from .runs import Run, config_digest, data_record, open_run
 from .scoring import clusters, estimates, evaluate_fully, judges
 from .track import check_trackers, track_run
@@ -32,6 +44,7 @@ __all__ = ["Climb", "climb", "differences", "prepare"]
 RUNGS: tuple[tuple[str, Callable[..., Proposal]], ...] = (
     ("retrieval", propose_retrieval),
     ("embedding", propose_embedding),
+    ("prompt", propose_prompt),
     ("llm", propose_llm),
 )
 
@@ -91,17 +104,19 @@ class Climb:
 
         Raises:
             DataError: dev or test has no question with evidence, or train has none although a rung needs them.
-            ConfigError: The gate's settings do not fit the metrics or the sweep.
+            ConfigError: The gate's settings do not fit the metrics or the sweep, or the LLM rung cannot train here.
+            MissingExtra: It trains on 4-bit weights without bitsandbytes.
         """
         self.bench = bench
         self.config: ExperimentConfig = bench.config
         check_gate(self.config)
+        if self.config.rungs.llm is not None:  # before the hours of the rungs below it
+            check_device(self.config.rungs.llm.train, bench.resources.device)
         needs_train = self.config.rungs.embedding or self.config.rungs.llm
         needed: tuple[Split, ...] = ("dev", "test", "train") if needs_train else ("dev", "test")
         for split in needed:
             with_evidence(bench.questions, split)
         self.groups = clusters(bench.questions)
-        self.planned = [name for name, _ in RUNGS if getattr(self.config.rungs, name) is not None]
         self.started = time.monotonic()
 
     def run(self) -> LadderRecord:
@@ -124,7 +139,10 @@ class Climb:
         self._say_baseline(arm, diagnosis)
         arms, rungs = [arm], []
         for name, propose in RUNGS:
-            record, arm, tried = self._climb_rung(name, propose, arm, rungs, diagnosis, run)
+            if name == "prompt" and self.config.rungs.of(name) is None:
+                continue  # a part of the LLM rung, not one that is missed
+            prompt = next((one for one in arms if one.name == "prompt" and one is not arm), None)
+            record, arm, tried = self._climb_rung(name, propose, arm, prompt, rungs, run)
             rungs.append(record)
             arms += [tried] if tried else []
             note(f"{name}: {record.decision.verdict}: {record.decision.reasons[0]}")
@@ -156,12 +174,15 @@ class Climb:
         name: str,
         propose: Callable[..., Proposal],
         incumbent: _Arm,
+        prompt: _Arm | None,
         before: list[RungRecord],
-        diagnosis: Diagnosis,
         run: Run,
     ) -> tuple[RungRecord, _Arm, _Arm | None]:
-        """The rung's record, the arm to go on with, and the arm that was tried, if any."""
-        settings = getattr(self.config.rungs, name)
+        """The rung's record, the arm to go on with, and the arm that was tried, if any.
+
+        `prompt` is the best prompt of dev where the gate looked at it and did not adopt it.
+        """
+        settings = self.config.rungs.of(name)
         reason = self._why_not(name, settings, incumbent, before)
         if reason is not None:
             return _untried(name, reason), incumbent, None
@@ -183,20 +204,24 @@ class Climb:
         if proposal.after is not None and tried.test is not None and incumbent.test is not None:
             proposal = replace(proposal, details=proposal.details | proposal.after(incumbent.test, tried.test))
         dev, decision = self._judge(proposal.metric, tried, incumbent, family, alpha)
+        if prompt is not None:
+            rival = self._compare(proposal.metric, tried.test, prompt.test, alpha)
+            decision = beats_both(decision, decide(rival, (), self.config.gate))
         record = _record_of(name, proposal, decision, incumbent, self._arm_record(tried), dev, meter)
         return record, tried if decision.verdict == "adopt" else incumbent, tried
 
     def _weighed(self, rung: RungRecord, final: _Arm) -> RungRecord:
         """A rung that was not tried, with what it would cost and could win from where the climb ended."""
-        if rung.decision.verdict not in ("skip", "stop"):
+        if rung.decision.verdict not in ("skip", "stop") or rung.name == "prompt":
             return rung
         context = RungContext(self.bench, final.pipeline, self._deadline(), self.bench.reporter.line)
         return rung.model_copy(update={"forgone": forgone(context, rung.name, final.dev)})
 
     def _alpha(self, before: list[RungRecord]) -> float:
         """What the next look at test may spend."""
-        earlier = [record.decision for record in before if record.name in self.planned]
-        return spend(self.config.gate.alpha, len(self.planned), earlier)
+        rungs = self.config.rungs
+        earlier = [record.decision for record in before if rungs.of(record.name) is not None]
+        return spend(self.config.gate.alpha, rungs.looks(), earlier)
 
     def _family(
         self, name: str, context: RungContext, proposal: Proposal, incumbent: _Arm, alpha: float
@@ -234,8 +259,8 @@ class Climb:
                     f"is not below {target:g}"
                 )
         if settings is None:
-            return skip(f"not configured (rungs.{name})")
-        return headroom(self.bench, name, incumbent.dev)
+            return skip(f"rungs.{name} is not in the config")
+        return headroom(self.bench, "llm" if name == "prompt" else name, incumbent.dev)
 
     def _compare(
         self, metric: str, candidate: Evaluation | None, incumbent: Evaluation | None, alpha: float

@@ -9,11 +9,10 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from ..core.components import Model, Resources
-from ..core.config import apply_overrides, load_config, read_yaml, validate
+from ..core.config import load_config, read_yaml
 from ..core.errors import ConfigError
 from ..core.shared_store import check_store_url
 from ..embeddings.adapter import QueryAdapterSettings
-from ..embeddings.encode import EmbedSection, SentenceTransformerSettings
 from ..embeddings.train import EmbedTrainSettings
 from ..eval.answers import ANSWER_METRICS
 from ..eval.custom_metrics import CustomMetric
@@ -22,20 +21,13 @@ from ..eval.ir import document_metrics
 from ..eval.judge import JudgeSettings
 from ..eval.retrieval import retrieval_metrics
 from ..eval.synth.settings import SynthSettings
-from ..rag.chunk import ChunkSection, RecursiveSettings
-from ..rag.context import ContextSection, NoneSettings
-from ..rag.generate import ExtractiveSettings, GeneratorSection
-from ..rag.index import BM25Settings, FlatIndexSettings, IndexSection
-from ..rag.parse import ParseSettings
-from ..rag.rerank import NoRerankerSettings, RerankerSection
-from ..rag.retrieve import RetrieveSettings
-from ..rag.transform import NoTransformSettings, TransformSection
 from .embedding_search_settings import EmbeddingSearchSettings
 from .gate import GateSettings
 from .general_set import GeneralSetSettings
 from .llm_settings import LLMRungSettings
 from .measures import MEASURES
 from .pair_sources import PairSource
+from .pipeline_config import PipelineConfig, with_changes
 from .sweep.settings import SweepSettings
 
 __all__ = [
@@ -53,36 +45,6 @@ __all__ = [
     "load_experiment",
     "with_changes",
 ]
-
-
-class PipelineConfig(Model):
-    """One RAG pipeline, from files to answers."""
-
-    parse: ParseSettings = ParseSettings()
-    """How files become text."""
-    chunk: ChunkSection = RecursiveSettings()  # pyright: ignore[reportInvalidTypeForm]
-    """How text is cut."""
-    context: ContextSection = NoneSettings()  # pyright: ignore[reportInvalidTypeForm]
-    """What is embedded with a chunk."""
-    embed: EmbedSection = SentenceTransformerSettings()  # pyright: ignore[reportInvalidTypeForm]
-    """The embedding model."""
-    query_adapter: str | None = None
-    """Folder of a trained query adapter, which moves query vectors only: no new index. Costs nothing to use."""
-    index: IndexSection = FlatIndexSettings()  # pyright: ignore[reportInvalidTypeForm]
-    """The vector index."""
-    bm25: BM25Settings = BM25Settings()
-    """Lexical search, used where `retrieve.mode` is bm25 or hybrid."""
-    transform: TransformSection = NoTransformSettings()  # pyright: ignore[reportInvalidTypeForm]
-    """What is searched for in place of the question, by an LLM."""
-    retrieve: RetrieveSettings = RetrieveSettings()
-    """Search and fusion."""
-    rerank: RerankerSection = NoRerankerSettings()  # pyright: ignore[reportInvalidTypeForm]
-    """A second, dearer look at the best hits."""
-    generate: GeneratorSection = ExtractiveSettings()  # pyright: ignore[reportInvalidTypeForm]
-    """Who answers."""
-
-
-_SECTIONS = frozenset(PipelineConfig.model_fields)
 
 
 class ScoreSettings(Model):
@@ -308,7 +270,8 @@ class ExperimentConfig(Model):
         if self.sweep is not None:
             costs = {f"{name}@{k}" for name in ("context_chars", "context_tokens") for k in score.ks}
             measured = known | answers | costs | {*MEASURES}
-            limits = [name for name in self.sweep.constrained() if name.split(".")[0] not in _SECTIONS]
+            sections = PipelineConfig.model_fields
+            limits = [name for name in self.sweep.constrained() if name.split(".")[0] not in sections]
             for key, names in (("sweep.objectives", self.sweep.objectives), ("sweep.constraints", limits)):
                 computed |= {f"{key}.{n}": (name, measured) for n, name in enumerate(names) if "/" not in name}
         for key, (metric, there) in computed.items():
@@ -357,21 +320,3 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> ExperimentConf
         raise ConfigError("\n".join(problems))
     data = config.data.located(Path(path).absolute().parent, Path(config.runtime.cache_dir).absolute())
     return config.model_copy(update={"data": data})
-
-
-def with_changes(pipeline: PipelineConfig, changes: dict[str, Any]) -> PipelineConfig:
-    """A pipeline with some settings changed.
-
-    Args:
-        pipeline: The starting point.
-        changes: Key path below `pipeline`: new value. A mapping replaces the whole section.
-
-    Raises:
-        ConfigError: A value does not fit.
-    """
-    import json
-
-    data = pipeline.model_dump(mode="json")
-    overrides = [f"{path}={json.dumps(value)}" for path, value in changes.items()]
-    named = ", ".join(f"{path}={json.dumps(value)}" for path, value in changes.items())
-    return validate(apply_overrides(data, overrides), PipelineConfig, f"pipeline with {named}")

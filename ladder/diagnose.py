@@ -55,8 +55,10 @@ def diagnose(bench: Workbench, evaluation: Evaluation) -> Diagnosis:
     extractive = with_changes(evaluation.pipeline, {"generate": {"kind": "extractive"}})
     firsts = gold_contexts(bench, evaluation.pipeline, questions, evaluation.retrieved)
     gold = _asked(bench, evaluation.pipeline, questions, firsts)
+    # Where the pipeline itself is that reader, its score is the baseline's and says nothing new.
+    reads = evaluation.pipeline.generate.kind == "extractive"
     runs = {
-        "extractive_reader": _asked(bench, extractive, questions, shown),
+        **({} if reads else {"extractive_reader": _asked(bench, extractive, questions, shown)}),
         "closed_book": _asked(bench, evaluation.pipeline, questions, [[] for _ in questions]),
         "gold_context": gold,
     }
@@ -177,6 +179,8 @@ def headroom(bench: Workbench, rung: str, dev: Evaluation) -> Decision | None:
     result = paired_comparison([c for _, c, _ in both], [v for _, _, v in both], keys, seed=bench.config.seed)
     if result.high >= worthwhile:
         return None
+    if not lost:
+        return skip(f"none of the {n} dev questions loses its evidence on the way, so this rung has nothing to win")
     return skip(
         f"only {lost} of {n} dev questions lose their evidence on the way, and perfect retrieval would add "
         f"{result.difference:+.3f} {metric} (95% interval {result.low:+.3f} to {result.high:+.3f}): it cannot pay"

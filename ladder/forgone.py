@@ -14,7 +14,7 @@ from typing import Any
 from ..core.errors import RagladderError
 from ..core.memory import release_memory
 from ..core.store import Stage
-from ..embeddings.probe import STEPS, estimate_embedding
+from ..embeddings.probe import STEPS
 from ..llm_ft.estimate import EstimateSettings, estimate_training
 from .config import EmbeddingRungSettings, PipelineConfig
 from .diagnose import within_reach
@@ -22,7 +22,9 @@ from .llm_settings import LLMRungSettings
 from .plan import count_trials
 from .records import ForgoneRecord
 from .rungs.base import RungContext
-from .rungs.embedding import embedding_data, embedding_stage, trainable
+from .rungs.embedding_data import embedding_data, trainable
+from .rungs.embedding_estimate import embedding_estimate
+from .rungs.embedding_stages import embedding_stage
 from .rungs.llm_data import base_folder, lora_data, trained_prompt
 from .rungs.llm_train import lora_stage
 from .workbench import Evaluation, Workbench
@@ -105,17 +107,16 @@ def _time_of(context: RungContext, rung: str) -> tuple[float, str]:
 
 
 def _embedding(context: RungContext, settings: EmbeddingRungSettings) -> tuple[Stage[float], str]:
-    bench, pipeline, train = context.bench, context.incumbent, settings.train
-    if train is None or not trainable(pipeline):
+    bench, pipeline = context.bench, context.incumbent
+    if settings.train is None or not trainable(pipeline):
         raise _Unmeasured("a query adapter alone would be trained, which is not probed")
     embedder = bench.component(pipeline.embed)
     _check_small(bench, Path(embedder.source))
     data = embedding_data(bench, pipeline, settings)
-    prefixes = (embedder.prefix("query"), embedder.prefix("document"))
 
     def measure() -> float:
         context.note(f"embedding: not tried; {STEPS} steps are made to see what it would cost")
-        return estimate_embedding(embedder.source, data.pairs.pairs, train, bench.resources, prefixes=prefixes).seconds
+        return embedding_estimate(bench, pipeline, settings, data).seconds
 
     note = f"training alone, from {STEPS} steps that were made; scoring on dev and a new index come on top"
     return _probe(bench, embedding_stage(bench, pipeline, settings, data), measure), note

@@ -21,6 +21,7 @@ __all__ = [
     "Decision",
     "GateSettings",
     "Verdict",
+    "beats_both",
     "best_of_family",
     "compare_family",
     "compare_metric",
@@ -70,6 +71,8 @@ class Decision(Model):
     """On test; none where test was not looked at."""
     guardrails: tuple[Comparison, ...] = ()
     """On test."""
+    prompt: Comparison | None = None
+    """On test, an adapter against the best prompt of dev where that is not the incumbent: it has to beat both."""
 
 
 def decide(primary: Comparison, guardrails: Sequence[Comparison], settings: GateSettings) -> Decision:
@@ -108,6 +111,29 @@ def decide(primary: Comparison, guardrails: Sequence[Comparison], settings: Gate
         )
         reasons = [f"{lead}; too few questions to tell{more}"]
     return Decision(verdict=verdict, reasons=tuple(reasons), primary=primary, guardrails=tuple(guardrails))
+
+
+def beats_both(incumbent: Decision, prompt: Decision) -> Decision:
+    """The verdict on an adapter that has to beat the incumbent and the best prompt of dev, which test did not adopt.
+
+    Each look may spend the whole alpha: adopting takes both (an intersection-union test, Berger 1982).
+
+    Args:
+        incumbent: The verdict against the incumbent.
+        prompt: That against the prompt.
+
+    Returns:
+        The less favourable verdict; its reasons come first.
+    """
+    order = ("adopt", "inconclusive", "reject")
+    reasons = [incumbent.reasons, tuple(f"against the best prompt: {reason}" for reason in prompt.reasons)]
+    verdict = incumbent.verdict
+    if order.index(prompt.verdict) > order.index(verdict):
+        verdict = prompt.verdict
+        reasons.reverse()
+    return incumbent.model_copy(
+        update={"verdict": verdict, "reasons": reasons[0] + reasons[1], "prompt": prompt.primary}
+    )
 
 
 def best_of_family(family: Sequence[Comparison]) -> int:

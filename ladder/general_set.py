@@ -37,6 +37,10 @@ class GeneralSetSettings(Model):
     """Searched among so many documents: those that answer, and others drawn at random. Each score encodes them."""
     max_loss: float | None = Field(default=0.01, ge=0)
     """A model that loses more nDCG@10 than this here is not taken, however good it is on dev; null: measured only."""
+    tries: int = Field(default=3, ge=0, le=8)
+    """Where the best on dev loses too much: so many further shares of its weights are tried, each where a line through
+    the losses of its neighbours comes near to what may be lost. Each costs a dev evaluation and an encoding of
+    `documents`."""
 
     @model_validator(mode="after")
     def _brings_documents(self) -> GeneralSetSettings:

@@ -13,7 +13,7 @@ from ..llm_ft.curator import TeacherSettings
 from ..llm_ft.curve import CurveSettings
 from ..llm_ft.examples import ExampleSettings
 from ..llm_ft.forgetting import ForgettingSettings
-from ..llm_ft.preference import PreferenceSettings
+from ..llm_ft.preference_data import PreferenceSettings
 from ..llm_ft.search import SearchSettings
 from ..llm_ft.settings import LoraSettings
 
@@ -25,14 +25,15 @@ BARE_TEMPLATE = "{contexts}\n\nQuestion: {question}\nAnswer:"
 class LLMRungSettings(Model):
     """Rung 3: LoRA finetuning of the LLM on the train questions, through the tuned retriever.
 
-    Prompts come first: what the best of them reaches on dev is what the adapter has to beat.
+    Prompts come first: the gate looks at the best of them by itself, and the adapter has to beat it on test.
     """
 
     metric: str | None = None
     """What the gate looks at; the answer metric where not set."""
     prompts: dict[str, list[Any]] = {}
     """Axes tried on dev before any training: a key path below `pipeline.generate` or `retrieve.top_k`, and its values.
-    One axis at a time, the best value kept. Each value costs the answers to the dev questions."""
+    One axis at a time, the best value kept. Each value costs the answers to the dev questions; the best prompt is one
+    more look at test, for which the gate divides its alpha once more."""
     reference: ChatSection | None = None  # pyright: ignore[reportInvalidTypeForm]
     """A stronger LLM, asked the dev questions with the best prompt: what money would buy without training. It is never
     proposed. Costs the answers to the dev questions."""

@@ -69,7 +69,8 @@ def count_work(pipeline: PipelineConfig, settings: LLMRungSettings, questions: S
         "adapters on dev": bases * dev * (1 if settings.preference is None else 2),
         "learning curve": len(shares) * dev,
         "general prompts": len(GENERAL_PROMPTS) if general else 0,
-        "the candidate on test": most * test,
+        "the best prompt on test": most * test if settings.prompts else 0,
+        "the adapter on test": test,
     }
     other, remote = {}, {}
     for name, llm, count in (

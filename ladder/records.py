@@ -146,8 +146,8 @@ class ForgoneRecord(Model):
 class RungRecord(Model):
     """One rung of the ladder."""
 
-    name: Literal["retrieval", "embedding", "llm"]
-    """Which."""
+    name: Literal["retrieval", "embedding", "prompt", "llm"]
+    """Which; `prompt` (the best prompt, before the LLM is trained) only where `rungs.llm.prompts` is set."""
     decision: Decision
     """The verdict and why."""
     metric: str

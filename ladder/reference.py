@@ -1,4 +1,4 @@
-"""What can be written into a config, read off the settings models: the component list, the JSON schema, the docs.
+"""What can be written into a config, read off the settings models: the JSON schema and the docs.
 
 `python -m ragladder.ladder.reference` writes `configs/experiment.schema.json`, `docs/reference/config.md` and
 `docs/reference/commands.md` again; a test fails where they are stale.
@@ -8,169 +8,21 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel
-from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 
-from ..core.components import ComponentRole, Custom, Settings, kinds_of
+from ..core.components import Custom, Settings, kinds_of
 from .config import ExperimentConfig
+from .config_keys import SettingEntry, models_in, one_line, roles, settings_of, summary_of
 
-__all__ = [
-    "ROOT",
-    "ComponentEntry",
-    "Role",
-    "SettingEntry",
-    "commands_page",
-    "config_page",
-    "experiment_schema",
-    "reference_files",
-    "roles",
-    "settings_of",
-]
+__all__ = ["ROOT", "commands_page", "config_page", "experiment_schema", "reference_files"]
 
 ROOT = Path(__file__).resolve().parent.parent
 _EMPTY = re.compile(r"\n\s*\n")
-
-
-@dataclass(frozen=True, slots=True)
-class SettingEntry:
-    """One key of a settings model.
-
-    Attributes:
-        name: The key.
-        type: In a config author's words.
-        default: As YAML (JSON values); None where the key is required.
-        meaning: What it changes and costs.
-    """
-
-    name: str
-    type: str
-    default: str | None
-    meaning: str
-
-
-@dataclass(frozen=True, slots=True)
-class ComponentEntry:
-    """One built-in component."""
-
-    kind: str
-    summary: str
-    cost: str
-    settings: tuple[SettingEntry, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Role:
-    """A place in the config that takes a component.
-
-    Attributes:
-        name: As in the entry-point group `ragladder.<name>`.
-        paths: Key paths where it stands.
-        components: The built-in ones.
-    """
-
-    name: str
-    paths: tuple[str, ...]
-    components: tuple[ComponentEntry, ...]
-
-
-def roles() -> tuple[Role, ...]:
-    """Every role, in the order of the config."""
-    found: dict[tuple[str, tuple[type[Settings], ...]], list[str]] = {}
-    for path, field in _fields(ExperimentConfig):
-        models = _components(field)
-        if models:
-            found.setdefault((_role_name(field, path), models), []).append(path)
-    return tuple(
-        Role(name, tuple(dict.fromkeys(paths)), tuple(_entry(model) for model in models))
-        for (name, models), paths in found.items()
-    )
-
-
-def settings_of(model: type[BaseModel]) -> tuple[SettingEntry, ...]:
-    """The keys of a settings model but `kind`."""
-    return tuple(
-        SettingEntry(name, _type_of(field), _default(field), _one_line(field.description or ""))
-        for name, field in model.model_fields.items()
-        if name != "kind"
-    )
-
-
-def _entry(model: type[Settings]) -> ComponentEntry:
-    return ComponentEntry(kinds_of(model)[0], _summary(model), model.cost, settings_of(model))
-
-
-def _fields(model: type[BaseModel], prefix: str = "", seen: tuple[type, ...] = ()) -> Iterator[tuple[str, FieldInfo]]:
-    """All fields below a model with their key paths; components' own fields too, each model once a path."""
-    for name, field in model.model_fields.items():
-        path = f"{prefix}{name}"
-        yield path, field
-        for inner in _models_in(field.annotation):
-            if inner not in seen and inner is not Custom:
-                yield from _fields(inner, f"{path}.", (*seen, model))
-
-
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for part in get_args(annotation) for model in _models_in(part)]
-
-
-def _components(field: FieldInfo) -> tuple[type[Settings], ...]:
-    """The built-in settings that a component field takes; none for other fields."""
-    models = _models_in(field.annotation)
-    return tuple(model for model in models if issubclass(model, Settings)) if Custom in models else ()
-
-
-def _role_name(field: FieldInfo, path: str) -> str:
-    """The field's role; parsers are told apart by format."""
-    marks = [*field.metadata, *_marks(field.annotation)]
-    name = next((mark.name for mark in marks if isinstance(mark, ComponentRole)), "component")
-    return f"{name} ({path.rsplit('.', 1)[-1]})" if ".parse." in path else name
-
-
-def _marks(annotation: Any) -> list[Any]:
-    inner = [mark for part in get_args(annotation) for mark in _marks(part)]
-    return [*getattr(annotation, "__metadata__", ()), *inner]
-
-
-def _summary(model: type[BaseModel]) -> str:
-    return _one_line(_EMPTY.split(model.__doc__ or "")[0])
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
-
-
-def _default(field: FieldInfo) -> str | None:
-    if field.is_required():
-        return None
-    value = field.get_default(call_default_factory=True)
-    if value is PydanticUndefined:
-        return None
-    if isinstance(value, BaseModel):
-        value = value.model_dump(mode="json")
-    return json.dumps(value, ensure_ascii=False, default=str)
-
-
-def _type_of(field: FieldInfo) -> str:
-    if _components(field):
-        return "component"
-    shown = str(field.annotation)
-    if isinstance(field.annotation, type):
-        shown = field.annotation.__name__
-    shown = re.sub(r"\b(?:[a-zA-Z_]\w*\.)+(\w+)", r"\1", shown)
-    shown = re.sub(r"Annotated\[(\w+), [^\]]*\]", r"\1", shown)
-    words = {"str": "text", "int": "integer", "float": "number", "bool": "true or false", "NoneType": "none"}
-    if shown.startswith("Literal["):
-        return " or ".join(part.strip(" '") for part in shown[8:-1].split(","))
-    return re.sub(r"\b(str|int|float|bool|NoneType)\b", lambda m: words[m.group()], shown.replace("|", "or"))
 
 
 # --- JSON schema ---------------------------------------------------------------------------------------------------
@@ -255,11 +107,11 @@ def _sections(model: type[BaseModel], path: str, done: set[type]) -> list[str]:
     title = f"`{path}`" if path else "Top level"
     if "kind" in model.model_fields:
         title += f" with `kind: {' or '.join(kinds_of(model))}`"
-    parts = [f"## {title}\n\n{_summary(model)}\n", _table(settings_of(model))]
+    parts = [f"## {title}\n\n{summary_of(model)}\n", _table(settings_of(model))]
     for name, field in model.model_fields.items():
         below = f"{path}.{name}".lstrip(".")
         # a component's own sections (an LLM's prompt) are listed below it
-        for inner in _models_in(field.annotation):
+        for inner in models_in(field.annotation):
             if inner is not Custom:
                 parts += (
                     _sections(inner, below, done)
@@ -272,7 +124,7 @@ def _sections(model: type[BaseModel], path: str, done: set[type]) -> list[str]:
 def _inner_sections(component: type[BaseModel], path: str, done: set[type]) -> list[str]:
     parts: list[str] = []
     for name, field in component.model_fields.items():
-        for inner in _models_in(field.annotation):
+        for inner in models_in(field.annotation):
             if inner is not Custom and not issubclass(inner, Settings):
                 parts += _sections(inner, f"{path}.{name}", done)
     return parts
@@ -319,8 +171,8 @@ def _commands(command: Any, name: str) -> list[str]:
     parts = [f"## `{usage}`\n", _EMPTY.sub("\n\n", (command.help or "").strip()) + "\n"]
     options = [p for p in command.params if p.param_type_name == "option" and p.name != "help"]
     arguments = [p for p in command.params if p.param_type_name == "argument" and getattr(p, "help", None)]
-    rows = [(_argument(p), _one_line(p.help)) for p in arguments]
-    rows += [(_option(p), _one_line(p.help or "") + _shown_default(p)) for p in options]
+    rows = [(_argument(p), one_line(p.help)) for p in arguments]
+    rows += [(_option(p), one_line(p.help or "") + _shown_default(p)) for p in options]
     if rows:
         parts.append("| | |\n|---|---|\n" + "".join(f"| `{_cell(a)}` | {_cell(b)} |\n" for a, b in rows))
     return parts

@@ -153,7 +153,7 @@ def data_record(bench: Workbench, corpus: ParsedCorpus, gold: Mapping[str, tuple
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """One line of `ragladder runs list`."""
+    """One line of `ragladder runs ls`."""
 
     run_id: str
     folder: Path

@@ -18,10 +18,15 @@ from ..eval.power import power_rows
 from ..eval.questions import save_questions
 from ..eval.splits import balanced_seed, split_questions
 from ..rag.parse import ParsedCorpus, ParseSettings, parse_corpus
+from .templates import EDITOR_LINE, write_editor_schema
 
 __all__ = ["start_project"]
 
 _SHOWN = 3
+_TABLES, _LINES = (".csv", ".tsv"), (".jsonl",)
+"""What questions are read from: a table, or JSON by line."""
+_NEAR_SHARE = 0.8
+"""Part of its share that each split of new questions should hold."""
 
 _CONFIG = """\
 # The ladder on your own documents:
@@ -76,7 +81,7 @@ LEAST_TO_TRAIN = 20
 
 
 def start_project(folder: Path, documents: Path, questions: Path) -> list[str]:
-    """Makes a new folder with `questions.jsonl` (split where they were not) and `ladder.yaml`.
+    """Makes a new folder with `questions.jsonl` (split where they were not), `ladder.yaml`, and its schema for editors.
 
     Args:
         folder: A new folder.
@@ -93,23 +98,29 @@ def start_project(folder: Path, documents: Path, questions: Path) -> list[str]:
         raise DataError(f"{folder} is there already and not empty; name a new folder")
     if not questions.exists():
         raise DataError(f"{questions}: there is no such file")
+    if questions.is_file() and questions.suffix.lower() not in _TABLES + _LINES:
+        raise DataError(
+            f"{questions}: questions are read from {', '.join(_TABLES + _LINES)}; save a spreadsheet as CSV (in Excel: "
+            "'CSV UTF-8')"
+        )
     with tempfile.TemporaryDirectory() as cache:
         corpus = parse_corpus(documents, ParseSettings(), Resources(cache_dir=Path(cache)))
     if not corpus.documents:
         raise DataError(f"{documents}: no document could be read; " + _first([f.reason for f in corpus.failures]))
     texts = {document.id: document.text for document in corpus.documents}
-    kind = "csv" if questions.suffix.lower() in (".csv", ".tsv") else "native"
+    kind = "csv" if questions.suffix.lower() in _TABLES else "native"
     imported = load_dataset(kind, questions, texts)
     found = imported.questions
     parted = any(question.split for question in found)
     if not parted:
-        found = split_questions(found, seed=balanced_seed(found)).questions
+        found = split_questions(found, seed=balanced_seed(found, enough=_NEAR_SHARE)).questions
     lines = _lines(documents, corpus, found, imported.notes, parted)
     train = sum(1 for question in found if question.split == "train" and question.answerable)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         save_questions(folder / "questions.jsonl", found)
-        (folder / "ladder.yaml").write_text(_config(folder, documents, train), encoding="utf-8")
+        (folder / "ladder.yaml").write_text(EDITOR_LINE + _config(folder, documents, train), encoding="utf-8")
+        write_editor_schema(folder)
     except OSError as error:
         raise DataError(f"{folder}: cannot be written: {error.strerror or error}") from error
     return [*lines, f"{folder / 'ladder.yaml'} and {folder / 'questions.jsonl'} are written"]

@@ -10,10 +10,21 @@ from pathlib import Path
 
 from ..core.errors import ConfigError, DataError
 
-__all__ = ["ShippedConfig", "copy_config", "find_config", "shipped_configs", "write_template"]
+__all__ = [
+    "EDITOR_LINE",
+    "ShippedConfig",
+    "copy_config",
+    "find_config",
+    "shipped_configs",
+    "write_editor_schema",
+    "write_template",
+]
 
 _LEFT_OUT = shutil.ignore_patterns("__pycache__", ".*")
 _EDITORS = "# yaml-language-server:"
+_SCHEMA = "experiment.schema.json"
+EDITOR_LINE = f"{_EDITORS} $schema={_SCHEMA}\n"
+"""First line of a config that has the schema beside it: editors then complete and check its keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +100,12 @@ def _without_editor_line(text: str) -> str:
     return "".join(line for line in text.splitlines(keepends=True) if not line.startswith(_EDITORS))
 
 
+def write_editor_schema(folder: Path) -> None:
+    """Puts the JSON schema of configs into a folder, for editors."""
+    text = (files("ragladder") / "configs" / _SCHEMA).read_text(encoding="utf-8")
+    (folder / _SCHEMA).write_text(text, encoding="utf-8")
+
+
 def write_template(folder: Path, name: str = "quickstart") -> Path:
     """Makes a new folder with a shipped config; the quickstart with its documents, questions and model.
 
@@ -108,7 +125,8 @@ def write_template(folder: Path, name: str = "quickstart") -> Path:
         if config.name == "quickstart":
             with as_file(files("ragladder") / "configs") as source:
                 shutil.copytree(source / "quickstart", folder / "quickstart", ignore=_LEFT_OUT)
-        target.write_text(_without_editor_line(config.text), encoding="utf-8")
+        target.write_text(config.text, encoding="utf-8")
+        write_editor_schema(folder)
     except OSError as error:
         raise DataError(f"{folder}: the {name} template could not be written: {error.strerror or error}") from error
     return target

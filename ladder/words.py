@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from .records import ArmRecord, RungRecord
 
-__all__ = ["RUNG_NAMES", "next_step", "summary"]
+__all__ = ["RUNG_NAMES", "compact", "next_step", "summary"]
 
-RUNG_NAMES = {"retrieval": "retrieval knobs", "embedding": "embedding finetuning", "llm": "LoRA finetuning of the LLM"}
+RUNG_NAMES = {
+    "retrieval": "retrieval knobs",
+    "embedding": "embedding finetuning",
+    "prompt": "a better prompt",
+    "llm": "LoRA finetuning of the LLM",
+}
 
 
 def summary(
@@ -24,7 +31,11 @@ def summary(
     if stopped is not None:
         return f"Stop before {RUNG_NAMES[stopped.name]}: the target of {target:g} is met ({moved})."
     if not adopted:
-        return f"Keep the starting pipeline: no rung won on test ({metric} {_shown(before)})."
+        tried = [r for r in rungs if r.decision.verdict not in ("skip", "stop")]
+        why = "no rung won" if tried else "no rung was tried, for the reasons given"
+        if any(r.decision.primary is not None for r in tried):
+            return f"Keep the starting pipeline: {why} on test ({metric} {_shown(before)})."
+        return f"Keep the starting pipeline: {why} ({metric} {_shown(before)} on test)."
     return f"Adopt {_and(adopted)}: {moved}."
 
 
@@ -55,8 +66,21 @@ def next_step(final: ArmRecord, rungs: Sequence[RungRecord], target: float | Non
         "reference_rejected": "choose another answer metric: this one rejects the reference answers",
         "metric_missing": "find out why scores are missing",
     }[largest]
+    if largest == "wrong_answer" and final.pipeline.get("generate", {}).get("kind") == "extractive":
+        advice = "no LLM answers yet, only the passages' best sentences: set one (pipeline.generate) and climb again"
     share = f"{final.causes[largest]} of {sum(final.causes.values())} dev questions"
     return f"Most of what is still lost is '{largest.replace('_', ' ')}' ({share}): {advice}."
+
+
+def compact(value: Any) -> str:
+    """A value on one short line: `section, size 256` for {"kind": "section", "size": 256}."""
+    if isinstance(value, Mapping):
+        kind = value.get("kind", value.get("mode"))
+        rest = [f"{name} {compact(v)}" for name, v in value.items() if name not in ("kind", "mode")]
+        return ", ".join([str(kind), *rest] if kind is not None else rest)
+    if isinstance(value, (list, tuple)):
+        return ", ".join(compact(one) for one in value) or "none"
+    return "none" if value is None else value if isinstance(value, str) else json.dumps(value)
 
 
 def _and(names: Sequence[str]) -> str:

@@ -11,7 +11,8 @@ from .export import AdapterExport, export_adapter
 from .forgetting import Forgetting, ForgettingSettings, measure_forgetting
 from .model import check_adapter, merge_adapter
 from .model_card import model_card, write_model_card
-from .preference import Preference, PreferenceResult, PreferenceSettings, load_preferences, train_preferences
+from .preference import PreferenceResult, train_preferences
+from .preference_data import Preference, PreferenceSettings, load_preferences
 from .search import SearchSettings
 from .settings import LoraSettings
 from .tokens import Encoder, fits_window

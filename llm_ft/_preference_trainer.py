@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from datasets import Dataset
-from transformers import PrinterCallback, TrainerCallback
+from transformers import PrinterCallback, Trainer, TrainerCallback
 from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
 from trl.trainer.kto_config import KTOConfig
@@ -21,10 +21,8 @@ from ..core.distributed import share_of_batch, world_size
 from ..core.errors import ConfigError, StageError
 from ..core.progress import Task
 from .model import compute_dtype
+from .preference_data import PreferenceSettings
 from .settings import LoraSettings
-
-if TYPE_CHECKING:
-    from .preference import PreferenceSettings
 
 __all__ = ["Watcher", "build_trainer"]
 
@@ -51,14 +49,23 @@ class Watcher(TrainerCallback):
             )
 
 
-class _Dpo(DPOTrainer):
+class _Plain(Trainer):
+    """What both trainers here have in common."""
+
+    def planned_steps(self) -> int:
+        """Updates of the weights in all epochs."""
+        return len(self.get_train_dataloader()) * int(self.args.num_train_epochs)
+
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Nothing: a checkpoint needs no card."""
 
 
-class _Kto(KTOTrainer):
-    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing: a checkpoint needs no card."""
+class _Dpo(_Plain, DPOTrainer):
+    pass
+
+
+class _Kto(_Plain, KTOTrainer):
+    pass
 
 
 def build_trainer(

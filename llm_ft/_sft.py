@@ -17,7 +17,7 @@ from trl.trainer.sft_trainer import SFTTrainer
 
 from ..core.errors import StageError
 from ..core.progress import Reporter, Task
-from . import trainer
+from . import loss
 
 __all__ = ["Follower", "LoraTrainer"]
 
@@ -36,6 +36,11 @@ class Follower(TrainerCallback):
         """After dev was looked at."""
         if "eval_loss" not in metrics:
             return
+        if not math.isfinite(metrics["eval_loss"]) and state.global_step == 0:
+            raise StageError(
+                f"LoRA: the base model's own dev loss is {metrics['eval_loss']}: its weights hold what is no number, "
+                "or dtype is too narrow for them: set dtype to float32, or take another base."
+            )
         accuracy = metrics.get("eval_mean_token_accuracy")
         shown = "" if accuracy is None else f", {accuracy:.1%} of its tokens right"
         self.reporter.line(f"LoRA: epoch {state.epoch or 0:.0f}: dev loss {metrics['eval_loss']:.3f}{shown}")
@@ -76,7 +81,7 @@ class LoraTrainer(SFTTrainer):
         if return_outputs or self.aux_loss_enabled or self.args.device.type == "cuda":
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         # off CUDA, TRL's fused head scores every prompt token too: a third of the time for a small model
-        loss, right, own = trainer.completion_loss(model, inputs)
+        total, right, own = loss.completion_loss(model, inputs)
         mask = inputs.get("attention_mask")
         tokens = int(inputs["input_ids"].numel() if mask is None else mask.sum())
         right, count, tokens = self._of_all(right, own, tokens)
@@ -86,9 +91,9 @@ class LoraTrainer(SFTTrainer):
             self._total_train_tokens += tokens
         metrics["num_tokens"] = [self._total_train_tokens]
         if num_items_in_batch is None:
-            return loss / max(own, 1)
+            return total / max(own, 1)
         # it counts the tokens of all processes, and gradients are averaged over processes
-        return loss * self.accelerator.num_processes / num_items_in_batch
+        return total * self.accelerator.num_processes / num_items_in_batch
 
     def _of_all(self, *counts: int) -> Sequence[int]:
         """Counts of this process, added up over all processes."""
@@ -109,12 +114,12 @@ class LoraTrainer(SFTTrainer):
 
     def training_step(self, *args: Any, **kwargs: Any) -> Any:
         """One step; a loss that is no number ends training."""
-        loss = super().training_step(*args, **kwargs)
+        found = super().training_step(*args, **kwargs)
         several = self.accelerator.num_processes > 1  # then all processes stop, not the one alone
-        seen = cast("torch.Tensor", self.accelerator.gather(loss.reshape(1))) if several else loss
+        seen = cast("torch.Tensor", self.accelerator.gather(found.reshape(1))) if several else found
         if not torch.isfinite(seen).all():
             raise StageError(
                 f"LoRA: the loss is {seen.sum().item()} at step {self.state.global_step + 1}: lower learning_rate, or "
                 "set dtype to float32."
             )
-        return loss
+        return found

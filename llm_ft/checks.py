@@ -155,7 +155,11 @@ def check_examples(
     if encoder is not None:
         lengths, too_long = _lengths(examples, encoder, max_length)
         text = f"are longer than the window of {max_length} tokens and would be left out"
-        findings.append(_share("too_long", too_long, examples, settings.max_too_long, text))
+        found_long = _share("too_long", too_long, examples, settings.max_too_long, text)
+        if found_long is not None:
+            advice = f"{found_long.message}: raise train.max_length (the model may allow more), or shorten the prompts"
+            found_long = found_long.model_copy(update={"message": advice})
+        findings.append(found_long)
     found = [finding for finding in findings if finding is not None]
     return DataReport(
         examples=len(examples),

@@ -15,11 +15,11 @@ from pydantic import Field
 from ..core.components import Model, Resources
 from ..core.errors import DataError
 from ..core.quiet import quiet_libraries
+from ._run import memory_errors
 from .examples import Example
 from .model import add_adapter, check_device, compute_dtype, load_base
 from .settings import LoraSettings
 from .tokens import Encoded, Encoder
-from .train import memory_errors
 
 __all__ = ["CostEstimate", "EstimateSettings", "estimate_training"]
 
@@ -144,7 +144,7 @@ def _stepper(model: Any, pad: int, settings: LoraSettings, device: str) -> Calla
     """A function that trains on one batch and waits for the device."""
     import torch
 
-    from .trainer import completion_loss
+    from .loss import completion_loss
 
     half = compute_dtype(settings, device) == "bfloat16"
     kind = device.partition(":")[0]

@@ -156,7 +156,7 @@ def _totals(model: Any, rows: Sequence[Encoded], device: str) -> tuple[float, in
     """Summed loss, tokens ranked first, and tokens."""
     import torch
 
-    from .trainer import completion_loss
+    from .loss import completion_loss
 
     model.eval()
     loss, right, count = 0.0, 0, 0

@@ -150,14 +150,17 @@ def add_adapter(model: Any, settings: LoraSettings) -> Any:
     """
     import torch
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+    from transformers.pytorch_utils import Conv1D
 
     candidates = linear_modules(model)
     names = settings.target_modules
     wrong = [] if isinstance(names, str) else [name for name in names if name.rpartition(".")[2] not in candidates]
-    if wrong or not candidates or not names:
-        shown = ", ".join(candidates) or "none"
-        found = ", ".join(f"'{name}'" for name in wrong) or "nothing"
-        raise ConfigError(f"target_modules: {found} is not among the linear layers of the base model: {shown}")
+    if not candidates:
+        raise ConfigError("train.target_modules: the base model has no linear layer that can take an adapter")
+    if wrong or not names:
+        found = ", ".join(f"'{name}'" for name in wrong)
+        fault = f"{found} matches no linear layer of the base model" if wrong else "the list is empty"
+        raise ConfigError(f"train.target_modules: {fault}: use all-linear, or some of {', '.join(candidates)}")
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,  # pyright: ignore[reportArgumentType]
@@ -165,13 +168,18 @@ def add_adapter(model: Any, settings: LoraSettings) -> Any:
         use_rslora=settings.use_rslora,
         use_dora=settings.use_dora,
         target_modules=names if isinstance(names, str) else list(names),
+        fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),  # as in GPT-2
         task_type="CAUSAL_LM",
     )
     with quiet_libraries():
         torch.manual_seed(settings.seed)
         if settings.quantize == "4bit":
             model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=settings.gradient_checkpointing)
-        return get_peft_model(model, config)
+        try:
+            return get_peft_model(model, config)
+        except ValueError as error:  # peft knows layers that cannot have one, for instance Mamba's
+            shown = ", ".join(candidates)
+            raise ConfigError(f"train.target_modules: peft refuses: {error} The linear layers are: {shown}") from None
 
 
 def check_adapter(base_folder: Path, adapter: Path) -> None:

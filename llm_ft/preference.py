@@ -6,7 +6,6 @@ DPO (Rafailov et al. 2023) learns from pairs: of two answers to one prompt, whic
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Sequence
@@ -14,71 +13,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
-
 from ..core.cache import digest, write_atomic
-from ..core.chat.types import Message
 from ..core.components import Model, Resources
 from ..core.devices import fingerprint
-from ..core.distributed import is_main, together
+from ..core.distributed import together
 from ..core.errors import DataError
-from ..core.progress import Reporter
+from ..core.progress import Reporter, Task
 from ..core.quiet import quiet_libraries
+from ._run import resume_point, run_trainer, save_adapter
 from .model import add_adapter, check_adapter, check_device, compute_dtype, load_base
+from .preference_data import Preference, PreferenceSettings, preference_method
 from .settings import LoraSettings
 from .tokens import Encoder
-from .train import last_checkpoint, memory_errors, save_adapter
 
-__all__ = [
-    "Preference",
-    "PreferenceResult",
-    "PreferenceSettings",
-    "PreferenceRow",
-    "load_preferences",
-    "preference_method",
-    "train_preferences",
-]
+__all__ = ["PreferenceResult", "train_preferences"]
 
 VERSION = 1  # part of the checkpoints' name: raised when the same settings give another adapter
-
-
-class PreferenceSettings(Model):
-    """Preference tuning after LoRA training, from what users liked. Costs one more training."""
-
-    data: str = Field(min_length=1)
-    """JSONL, one of two forms: `{"question", "chosen", "rejected"}` for pairs, or `{"question", "answer", "liked"}`
-    with true or false for thumbs. A question of dev or test is refused."""
-    method: Literal["auto", "dpo", "kto"] = "auto"
-    """`dpo` needs pairs, `kto` takes thumbs (and pairs, as a thumb up and one down); `auto` goes by the data."""
-    beta: float = Field(default=0.1, gt=0)
-    """How strongly the model is held near the one it starts from; lower follows the preferences more closely, and
-    forgets more."""
-    learning_rate: float = Field(default=5e-6, gt=0, lt=1)
-    """Peak rate: far below that of LoRA training, or the answers fall apart. Small models take more."""
-    epochs: int = Field(default=1, ge=1)
-    """Passes over the data."""
-    batch_size: int = Field(default=4, ge=2)
-    """Rows in one forward pass; KTO compares the rows of a batch, so larger is steadier."""
-
-
-class PreferenceRow(Model):
-    """One line of the data."""
-
-    question: str = Field(min_length=1)
-    """What was asked."""
-    chosen: str | None = None
-    """The answer that was liked."""
-    rejected: str | None = None
-    """The answer that was not."""
-
-
-@dataclass(frozen=True, slots=True)
-class Preference:
-    """A prompt with an answer that was liked, one that was not, or both."""
-
-    messages: tuple[Message, ...]
-    chosen: str | None
-    rejected: str | None
 
 
 class PreferenceResult(Model):
@@ -98,74 +48,6 @@ class PreferenceResult(Model):
     """Mean reward of liked answers minus that of others at the end, in the units of `beta`; above 0 is learnt."""
     notes: tuple[str, ...]
     """What had to be decided, as sentences."""
-
-
-def load_preferences(path: Path, held_out: Sequence[str] = ()) -> list[PreferenceRow]:
-    """Reads preferences.
-
-    Args:
-        path: A JSONL file; see `PreferenceSettings.data`.
-        held_out: Texts of the dev and test questions, none of which may be trained on.
-
-    Raises:
-        DataError: The file cannot be read, holds no rows, or rows that cannot be used (all are listed).
-    """
-    from .examples import normalise
-
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"preference.data: {path} cannot be read: {error}") from None
-    held = {normalise(text) for text in held_out}
-    rows, problems = [], []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = _row(json.loads(line))
-        except (ValueError, TypeError, KeyError) as error:
-            problems.append(f"{path}:{number}: {error}")
-            continue
-        if normalise(row.question) in held:
-            problems.append(f"{path}:{number}: '{row.question}' is a question of the dev or test split")
-        rows.append(row)
-    if problems:
-        raise DataError("preferences that cannot be used:\n  " + "\n  ".join(problems[:20]))
-    if not rows:
-        raise DataError(f"preference.data: {path} holds no preferences")
-    return rows
-
-
-def _row(data: Any) -> PreferenceRow:
-    if not isinstance(data, dict) or not str(data.get("question") or "").strip():
-        raise ValueError("it has no question")
-    keys = set(data) - {"question"}
-    if keys == {"chosen", "rejected"} and all(str(data[k] or "").strip() for k in keys):
-        if data["chosen"] == data["rejected"]:
-            raise ValueError("chosen and rejected are the same")
-        return PreferenceRow(question=data["question"], chosen=data["chosen"], rejected=data["rejected"])
-    if keys == {"answer", "liked"} and str(data["answer"] or "").strip() and isinstance(data["liked"], bool):
-        side = "chosen" if data["liked"] else "rejected"
-        return PreferenceRow.model_validate({"question": data["question"], side: data["answer"]})
-    raise ValueError('needs "chosen" and "rejected", or "answer" and "liked" (true or false), beside "question"')
-
-
-def preference_method(rows: Sequence[PreferenceRow] | Sequence[Preference], wanted: str) -> Literal["dpo", "kto"]:
-    """Which method the data is for.
-
-    Raises:
-        DataError: DPO is asked for without pairs, or all thumbs point the same way.
-    """
-    pairs = all(row.chosen is not None and row.rejected is not None for row in rows)
-    if wanted == "dpo" and not pairs:
-        raise DataError("preference.method: dpo needs a chosen and a rejected answer in every row; use kto for thumbs")
-    if wanted == "dpo" or (wanted == "auto" and pairs):
-        return "dpo"
-    for side in ("chosen", "rejected"):
-        if not any(getattr(row, side) is not None for row in rows):
-            missing = "up" if side == "chosen" else "down"
-            raise DataError(f"preference.data: no thumb points {missing}: KTO learns from both kinds")
-    return "kto"
 
 
 def train_preferences(
@@ -201,12 +83,8 @@ def train_preferences(
     base, out = Path(base_folder), Path(out_dir)
     job = _prepare(base, adapter, preferences, settings, lora, resources)
     for note in job.notes:
-        reporter.line(f"{job.method}: {note}")
-    checkpoints = out / f"checkpoints-{job.key[:12]}"
-    checkpoints.mkdir(parents=True, exist_ok=True)
-    last = last_checkpoint(checkpoints)
-    if last is not None:
-        reporter.line(f"{job.method}: tuning goes on from {last.name}")
+        reporter.line(f"{job.method.upper()}: {note}")
+    checkpoints, last = resume_point(out, job.key, job.method.upper(), reporter)
     here = Resources(device=resources.device, env={})  # no credentials between processes
     trainer = together(_run, base, adapter, job, settings, lora, checkpoints, last, here, reporter)
     result = _result(trainer, job)
@@ -272,14 +150,14 @@ def _run(
     """Tunes, from the last whole checkpoint where there is one."""
     from ._preference_trainer import Watcher, build_trainer
 
-    reporter = reporter if is_main() else Reporter(quiet=True)
-    model = _model(base, adapter, lora, resources)
-    steps = -(-len(job.rows) // settings.batch_size) * settings.epochs
-    with quiet_libraries(), memory_errors(resources.device), reporter.task(job.method.upper(), steps, "steps") as task:
-        trainer = build_trainer(job.method, model, job.tokenizer, job.rows, settings, lora, checkpoints, resources)
+    def build() -> Any:
+        model = _model(base, adapter, lora, resources)
+        return build_trainer(job.method, model, job.tokenizer, job.rows, settings, lora, checkpoints, resources)
+
+    def watch(trainer: Any, task: Task, _: Reporter) -> None:
         trainer.add_callback(Watcher(task))
-        trainer.train(resume_from_checkpoint=None if last is None else str(last))
-    return trainer
+
+    return run_trainer(build, watch, job.method.upper(), checkpoints, last, resources.device, reporter)
 
 
 def _result(trainer: Any, job: _Job) -> PreferenceResult:

@@ -86,7 +86,10 @@ class Encoder:
         if (Path(folder) / "generation_config.json").is_file():
             ends = GenerationConfig.from_pretrained(folder, local_files_only=True).eos_token_id
         ends = ends if isinstance(ends, list) else () if ends is None else (ends,)
-        return cls(tokenizer, ends, _window(Path(folder)))
+        try:
+            return cls(tokenizer, ends, _window(Path(folder)))
+        except DataError as error:
+            raise DataError(f"base model {folder}: {error}") from None
 
     def limit(self, max_length: int) -> int:
         """The most tokens of an example: `max_length`, or the model's own window where that is shorter."""

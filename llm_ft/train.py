@@ -5,30 +5,26 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..core.cache import digest, write_atomic
-from ..core.chat.adapters import note_base
 from ..core.components import Model, Resources
 from ..core.devices import fingerprint
-from ..core.distributed import is_main, together
-from ..core.errors import DataError, StageError
-from ..core.progress import Reporter
-from ..core.quiet import quiet_libraries
+from ..core.distributed import together
+from ..core.errors import DataError
+from ..core.progress import Reporter, Task
+from ._run import resume_point, run_trainer, save_adapter
 from .examples import Example
 from .model import add_adapter, check_device, compute_dtype, load_base
 from .settings import LoraSettings
 from .tokens import Encoded, Encoder
 
-__all__ = ["HistoryRow", "LoraResult", "LoraSettings", "last_checkpoint", "memory_errors", "save_adapter", "train_lora"]
+__all__ = ["HistoryRow", "LoraResult", "LoraSettings", "train_lora"]
 
 VERSION = 1  # part of the checkpoints' name: raised when the same settings give another adapter
-_LAST_FILE = "trainer_state.json"  # written last: a checkpoint without it was cut off
 
 
 class HistoryRow(Model):
@@ -123,11 +119,7 @@ def train_lora(
     job = _prepare(Path(base_folder), train_examples, dev_examples, settings, resources)
     for note in job.notes:
         reporter.line(f"LoRA: {note}")
-    checkpoints = Path(out_dir) / f"checkpoints-{job.key[:12]}"
-    checkpoints.mkdir(parents=True, exist_ok=True)
-    last = last_checkpoint(checkpoints)
-    if last is not None:
-        reporter.line(f"LoRA: training goes on from {last.name}")
+    checkpoints, last = resume_point(Path(out_dir), job.key, "LoRA", reporter)
     here = Resources(device=resources.device, env={})  # no credentials between processes
     trainer = together(_run, Path(base_folder), job, settings, checkpoints, last, here, reporter)
     save_adapter(trainer.model, Path(out_dir) / "adapter", Path(base_folder))
@@ -216,82 +208,21 @@ def _run(
     """Trains, from the last whole checkpoint where there is one; the trainer's model is then the best one."""
     from .trainer import build_trainer
 
-    reporter = reporter if is_main() else Reporter(quiet=True)
-    model = add_adapter(load_base(base, settings, resources.device), settings)
-    with quiet_libraries():
-        trainer = build_trainer(
-            model, job.encoder.tokenizer, job.train, job.dev, settings, checkpoints, resources, last is not None
-        )
-        steps = trainer.planned_steps()
-        with reporter.task("LoRA", steps, "steps") as task:
-            trainer.follow(task, reporter, 0.0 if last is None else _seconds(last))
-            try:
-                with memory_errors(resources.device):
-                    trainer.train(resume_from_checkpoint=None if last is None else str(last))
-            except StageError as error:
-                kept = f" {_kept(checkpoints)}" if is_main() else ""
-                raise StageError(f"{error}{kept}") from None
-    return trainer
+    def build() -> Any:
+        model = add_adapter(load_base(base, settings, resources.device), settings)
+        tokenizer, resumes = job.encoder.tokenizer, last is not None
+        return build_trainer(model, tokenizer, job.train, job.dev, settings, checkpoints, resources, resumes)
 
+    def watch(trainer: Any, task: Task, reporter: Reporter) -> None:
+        trainer.follow(task, reporter, 0.0 if last is None else _seconds(last))
 
-@contextmanager
-def memory_errors(device: str) -> Iterator[None]:
-    """Turns torch's errors for memory that ran out, on a GPU or a CPU, into a sentence.
-
-    Raises:
-        StageError: In place of them.
-    """
-    import torch
-
-    said = (
-        f"LoRA: out of memory on {device}: lower batch_size or max_length, set gradient_checkpointing, or train on "
-        "4-bit weights (quantize: 4bit)."
-    )
-    try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError):
-        raise StageError(said) from None
-    except RuntimeError as error:  # torch's CPU allocator has no class of its own
-        if "can't allocate memory" not in str(error) and "not enough memory" not in str(error):
-            raise
-        raise StageError(said) from None
-
-
-def last_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint of a trainer that is whole; one that a kill cut off is removed."""
-    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.partition("-")[2]))
-    whole: list[Path] = []
-    for path in found:
-        try:
-            json.loads((path / _LAST_FILE).read_text())
-            whole.append(path)
-        except (OSError, ValueError):
-            shutil.rmtree(path, ignore_errors=True)
-    return whole[-1] if whole else None
+    return run_trainer(build, watch, "LoRA", checkpoints, last, resources.device, reporter)
 
 
 def _seconds(checkpoint: Path) -> float:
     """Seconds that training had taken at a checkpoint."""
-    log = json.loads((checkpoint / _LAST_FILE).read_text())["log_history"]
+    log = json.loads((checkpoint / "trainer_state.json").read_text())["log_history"]
     return max((entry.get("elapsed", 0.0) for entry in log), default=0.0)
-
-
-def _kept(checkpoints: Path) -> str:
-    last = last_checkpoint(checkpoints)
-    return f"The last good adapter is in {last}." if last else "No epoch was finished, so no adapter was kept."
-
-
-def save_adapter(model: Any, adapter: Path, base: Path) -> None:
-    """Writes a model's adapter, with a note of its base, so that the folder is there whole or not at all."""
-    temporary = adapter.with_name(f".adapter.{uuid.uuid4().hex}.tmp")
-    try:
-        with quiet_libraries():
-            model.save_pretrained(temporary, save_embedding_layers=False, selected_adapters=["default"])
-        note_base(temporary, base)
-        shutil.rmtree(adapter, ignore_errors=True)
-        os.replace(temporary, adapter)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _result(trainer: Any, adapter: Path, settings: LoraSettings, resources: Resources, job: _Job) -> LoraResult:

@@ -2,7 +2,6 @@
 
     python docs/images/render.py .ragladder/runs/RUN                 # report: desktop, phone, dark, an open question
     python docs/images/render.py .ragladder/runs/RUN --other OTHER   # and two runs side by side
-    python docs/images/render.py .ragladder/runs/RUN --sweep SWEEP   # and a sweep
 
 The report is made anew in the run folder first. A picture is written only where the page has no error and asks for
 nothing from the network.
@@ -49,7 +48,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="folder of a finished climb")
     parser.add_argument("--other", type=Path, help="folder of another climb on the same questions")
-    parser.add_argument("--sweep", type=Path, help="folder of a sweep")
     args = parser.parse_args()
     binary = find_chromium()
     if binary is None:
@@ -70,8 +68,6 @@ def main() -> None:
             result = compare_runs(args.run, args.other)
             compared = build_comparison([args.run, args.other], [result], Path(scratch) / "compare.html")
             shoot(browser.open(compared), "report-compare")
-        if args.sweep:
-            shoot(browser.open(build_report(args.sweep)), "report-sweep")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import inspect
 import os
+import shlex
 import sys
 from typing import Annotated
 
@@ -46,7 +48,10 @@ app = typer.Typer(
     # Plain help and usage errors: rich's take twice the time to import and colour what is piped.
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 done (also when the gate says stop), 2 config, 3 data, 4 a step failed, "
+    # After \b lines stay as they are.
+    epilog="\b\nOn your own documents:\n  ragladder init mine --documents DOCS --questions QUESTIONS.csv\n"
+    "  ragladder climb mine/ladder.yaml\n\n"
+    "Exit codes: 0 done (also when the gate says stop), 2 config, 3 data, 4 a step failed, "
     "5 budget used up, 130 Ctrl-C.",
 )
 
@@ -69,12 +74,12 @@ def _options(
 
 
 # The short help is the line in `ragladder --help`; a command's own docstring would be cut there.
-app.command("init", short_help="Make a folder to start from.")(init.init)
+app.command("init", short_help="Start here: a folder from your documents, or from a template.")(init.init)
 app.command("check", short_help="Validate everything and print the plan; run nothing.")(check.check)
 app.command("climb", short_help="Climb the ladder, a gate after each rung.")(climb.climb)
 app.command("sweep", short_help="Try many configurations on dev, and rank them.")(sweep.sweep)
 app.command("report", short_help="Write report.html of a run again.")(report.report)
-app.add_typer(runs.app, name="runs")
+app.add_typer(runs.app, name="runs", short_help="List what was climbed, show a run, log it to a tracker.")
 app.command("ask", short_help="Ask the pipeline that a run ended with.")(ask.ask)
 app.command("eval", short_help="Score the pipeline of a config on one split.")(eval.evaluate)
 app.command("compare", short_help="Compare two runs, question by question.")(compare.compare)
@@ -86,6 +91,19 @@ app.add_typer(data.app, name="data", short_help="Import, write, audit and split 
 app.add_typer(judge.app, name="judge")
 app.add_typer(embed.app, name="embed", short_help="Finetune the embedding model by itself.")
 app.add_typer(llm.app, name="llm", short_help="The LLM rung by parts: prompts, data, LoRA, export.")
+
+
+def _whole_sentences(group: typer.Typer) -> None:
+    """Lists the commands of a group with a whole sentence each, where typer would cut it in the middle."""
+    for command in group.registered_commands:
+        if command.short_help is None and command.callback is not None:
+            first = (inspect.getdoc(command.callback) or "").partition("\n\n")[0]
+            command.short_help = " ".join(first.split()).split(". ")[0].removesuffix(".") + "."
+
+
+for _group in app.registered_groups:
+    if _group.typer_instance is not None:
+        _whole_sentences(_group.typer_instance)
 
 
 def main() -> None:
@@ -115,5 +133,6 @@ def main() -> None:
         sys.exit(StageError.exit_code)
     except SystemExit as end:
         if end.code == 130:  # typer's exit for Ctrl-C
-            print("\nstopped; what is finished is kept: run the same command again to go on", file=sys.stderr)
+            again = shlex.join(["ragladder", *sys.argv[1:]])
+            print(f"\nstopped; what is finished is kept; go on by the same command:\n  {again}", file=sys.stderr)
         raise

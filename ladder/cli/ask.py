@@ -19,9 +19,12 @@ def ask(
     json: Json = False,
 ) -> None:
     """Ask the pipeline that a run ended with, and show what it read."""
+    from ...core.errors import ConfigError
     from ..exported import pipeline_of_run
     from ..runs import find_run
 
+    if not question.strip():
+        raise ConfigError('the question is empty; put it in quotes after the run: ragladder ask latest "How …?"')
     pipeline = pipeline_of_run(find_run(run, cache_dir))
     hits = pipeline.retrieve([question])[0]
     answer = pipeline.ask(question)

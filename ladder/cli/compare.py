@@ -35,11 +35,12 @@ def compare(
     from ..runs import find_run
 
     first, *others = [find_run(run, cache_dir) for run in (run_a, run_b, *(more or ()))]
-    if json and len(others) > 1:
-        raise typer.BadParameter("it takes two runs; compare further ones one by one", param_hint="--json")
     results = [compare_runs(first, other, metric) for other in others]
-    for result in results:
-        print(result.model_dump_json(indent=1) if json else "\n".join(result.lines()))
+    if json:
+        texts = [result.model_dump_json(indent=1) for result in results]
+        print(texts[0] if len(texts) == 1 else "[" + ",\n".join(texts) + "]")
+    else:
+        print("\n\n".join("\n".join(result.lines()) for result in results))
     if html is not None:
         from ..report import build_comparison
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,7 +10,8 @@ import typer
 from .options import Json
 
 if TYPE_CHECKING:
-    from ..reference import ComponentEntry, Role
+    from ...core.errors import ConfigError
+    from ..config_keys import ComponentEntry, Role
 
 __all__ = ["components"]
 
@@ -25,14 +27,11 @@ def components(
     json: Json = False,
 ) -> None:
     """List the built-in components: what each does, what it costs, its settings; and how to add your own."""
-    from ..reference import roles
+    from ..config_keys import roles
 
     wanted = [one for one in roles() if role is None or _matches(one.name, role)]
     if not wanted:
-        from ...core.errors import ConfigError
-
-        names = ", ".join(dict.fromkeys(one.name.split(" ")[0] for one in roles()))
-        raise ConfigError(f"there is no role '{role}'; the roles are: {names}")
+        raise _unknown("role", str(role), [one.name.split(" ")[0] for one in roles()])
     if kind is not None:
         wanted = _only(wanted, kind)
     if json:
@@ -58,17 +57,25 @@ def _matches(name: str, asked: str) -> bool:
 def _only(wanted: list[Role], kind: str) -> list[Role]:
     from dataclasses import replace
 
-    from ...core.errors import ConfigError
-
     found = [
         replace(one, components=tuple(entry for entry in one.components if entry.kind == kind))
         for one in wanted
         if any(entry.kind == kind for entry in one.components)
     ]
     if not found:
-        kinds = ", ".join(dict.fromkeys(entry.kind for one in wanted for entry in one.components))
-        raise ConfigError(f"there is no built-in '{kind}' there; there are: {kinds}")
+        raise _unknown("built-in", kind, [entry.kind for one in wanted for entry in one.components])
     return found
+
+
+def _unknown(what: str, asked: str, names: Sequence[str]) -> ConfigError:
+    import difflib
+
+    from ...core.errors import ConfigError
+
+    known = list(dict.fromkeys(names))
+    near = difflib.get_close_matches(asked, known, 1)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    return ConfigError(f"there is no {what} '{asked}'; {hint}There are: {', '.join(known)}")
 
 
 def _print_settings(entry: ComponentEntry) -> None:

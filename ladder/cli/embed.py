@@ -202,19 +202,24 @@ def _training(result: EmbedTraining) -> list[str]:
         if result.improved:
             adapter = f"query adapter: {result.query_adapter}"
         return [f"dev {result.metric}: {result.before:.4f} before, {result.after:.4f} with the query adapter", adapter]
-    kept = (
-        f"kept: {training['alpha']:g} of the weights of epoch {training['best_epoch']}, the rest of the base's; "
-        "chosen on dev, so a little too good to be true"
-        if result.improved
-        else "kept: the base itself, as no trained model beats it on dev"
-    )
     when = "trained earlier," if result.reused else "trained"
     lines = [
-        f"dev {result.metric}: {result.before:.4f} before, {result.after:.4f} after (among the candidates of dev)",
-        kept,
+        f"dev {result.metric}: {result.before:.4f} before, {result.after:.4f} after (among the candidates of dev; it "
+        "chose, so this is a little too good to be true)",
+        f"kept: {result.kept}",
+        *_general(result),
         f"{when} in {training['seconds']:.0f} s on {training['pairs']} pairs, {training['precision']}",
     ]
     if result.adapter_score is not None:
         what = f": {result.query_adapter}" if result.query_adapter else " (changes nothing)"
         lines.append(f"query adapter: dev {result.adapter_score:.4f}{what}")
     return [*lines, f"model: {result.model}"]
+
+
+def _general(result: EmbedTraining) -> list[str]:
+    """What was kept, on the set that was not trained for."""
+    scores = dict(result.training["general"])
+    if not scores:
+        return []
+    before, after = scores[0.0], scores[result.training["alpha"]]
+    return [f"general set ndcg@10: {before:.4f} before, {after:.4f} after"]

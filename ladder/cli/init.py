@@ -17,12 +17,16 @@ def init(
         str, typer.Option(help="A config to start from, as `ragladder configs ls` lists them.")
     ] = "quickstart",
     documents: Annotated[
-        Path | None, typer.Option(help="Your own folder of documents; needs --questions.", show_default=False)
+        Path | None,
+        typer.Option(
+            help="Your own folder of documents (Markdown, PDF, HTML, Word, …); needs --questions.", show_default=False
+        ),
     ] = None,
     questions: Annotated[
         Path | None,
         typer.Option(
-            help="Your own questions: a CSV with the columns question, answer, evidence (and doc_id), or JSONL.",
+            help="Your own questions: a CSV with the columns question, answer and evidence (the passage that answers "
+            "it, copied from the document), or JSONL.",
             show_default=False,
         ),
     ] = None,

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
+_FEW = 50
+
 app = typer.Typer(
     help="Try prompts, check the training data of the LLM, finetune it (LoRA), and export it.", no_args_is_help=True
 )
@@ -183,12 +185,18 @@ def _findings(result: LLMData, estimate: bool, price: float) -> list[str]:
     examples = f"{report.examples} examples of {report.questions} train questions ({kinds})"
     lines = [f"{examples}; {result.dev_examples} of dev"]
     noticed = {
-        "train questions whose evidence retrieval missed: it was put into their prompts": result.inserted,
-        "train questions that no chunk answers: left out": result.without_oracle,
+        "train questions whose evidence retrieval missed, so that it was put into their prompts": result.inserted,
+        "train questions that no chunk answers, so that they are left out": result.without_oracle,
         "examples from which distractors were taken so that they fit": result.trimmed,
         "edge cases among the train questions, which have further examples": result.edge_cases,
     }
-    lines += [f"note: {count} {text}" for text, count in noticed.items() if count]
+    lines += [f"note: {text}: {count}" for text, count in noticed.items() if count]
+    lines += [f"note: {note}" for note in result.notes]
+    if report.questions < _FEW:
+        lines.append(
+            f"note: {report.questions} train questions are few, {_FEW} to {2 * _FEW} a usual start: "
+            "`ragladder llm curve` predicts what doubling them would bring"
+        )
     if result.teacher:
         lines.append(f"note: {result.teacher}")
     if report.tokens is not None:

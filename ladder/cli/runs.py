@@ -11,11 +11,12 @@ from .options import CacheDir, Json, RunName, cache_dir_option
 
 __all__ = ["app"]
 
-app = typer.Typer(help="List runs, or show one.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="List runs, show one, or log one to a tracker.", no_args_is_help=True, rich_markup_mode=None)
 
 
-@app.command("list")
-def list_(cache_dir: CacheDir = Path(".ragladder"), json: Json = False) -> None:
+@app.command("list", hidden=True)  # as it was called before; `configs` has `ls` alone
+@app.command("ls")
+def ls(cache_dir: CacheDir = Path(".ragladder"), json: Json = False) -> None:
     """List runs, newest first."""
     from ..runs import list_runs
 

@@ -36,6 +36,7 @@ def sweep(
     """
     from ...core.errors import BudgetError
     from ...core.progress import Reporter
+    from ..report import build_report
     from ..sweep.run import prepare_sweep
     from ..sweep.words import sweep_lines
 
@@ -56,15 +57,16 @@ def sweep(
 
         print(f"\n{len(ready.log.rows)} trials are recorded; go on with: {again}", file=sys.stderr)
         raise
+    page = build_report(ready.folder)
     if json:
         print(record.model_dump_json(indent=1))
     else:
         print("\n".join(sweep_lines(record, top)))
-        print(f"\nsweep: {_short(ready.folder)}")
+        print(f"\nsweep:  {_short(ready.folder)}\nreport: {_short(page)}")
         if record.best_yaml:
-            print(f"best:  {_short(record.best_yaml)}")
+            print(f"best:   {_short(record.best_yaml)}")
             if record.split == "dev":  # else test is used up, and a climb would flatter
-                print(f"next:  {command('climb', Path(_short(record.best_yaml)), None)}")
+                print(f"next:   {command('climb', Path(_short(record.best_yaml)), None)}")
     if record.status == "budget" and not ready.planned_end:
         raise BudgetError(f"the sweep was ended by its budget; raise it and go on with: {again}")
 

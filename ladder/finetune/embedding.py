@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from ...core.components import Model
-from ...core.distributed import world_size
 from ...core.errors import ConfigError
 from ...core.progress import Reporter
 from ...embeddings._library import load_cross_encoder
@@ -20,9 +19,11 @@ from ...embeddings.adapter import AdapterResult
 from ...embeddings.encode import SentenceTransformerSettings
 from ...embeddings.mine import HardNegativeSettings, MinedPairs, mine_negatives
 from ...embeddings.pairs import Pair
-from ...embeddings.probe import EmbedEstimate, estimate_embedding
+from ...embeddings.probe import EmbedEstimate
+from ...embeddings.train import TrainResult
 from ..config import EmbeddingRungSettings
 from ..rungs.embedding_data import EmbeddingData, check_trainable, embedding_data, mining_candidates
+from ..rungs.embedding_estimate import embedding_estimate, say_estimate
 from ..rungs.embedding_stages import embedding_stage, trained_adapter
 from ..workbench import Workbench
 from .common import check_new, delivered, finetuning_bench, spread, trained
@@ -86,7 +87,9 @@ class EmbedTraining(Model):
     after: float
     """Dev score of the model: it was chosen by it, so a little too good to be true."""
     improved: bool
-    """False where no trained model beats the base on dev: the model is then the base itself."""
+    """False where nothing better than the base came out: the model is then the base itself."""
+    kept: str | None
+    """What `model` holds and why, in words; None where the query adapter alone was trained."""
     overrides: tuple[str, ...]
     """What to set in the config to use the best on dev; empty where that is the base."""
     reused: bool
@@ -138,7 +141,8 @@ def embed_estimate(path: Path, overrides: Sequence[str], price: float, reporter:
         DataError: There are no pairs, or two do not fit into memory.
     """
     bench, settings = _trainable_bench(path, overrides, reporter)
-    return _estimate(bench, settings, embedding_data(bench, bench.config.pipeline, settings), price)
+    pipeline = bench.config.pipeline
+    return embedding_estimate(bench, pipeline, settings, embedding_data(bench, pipeline, settings), price)
 
 
 def embed_train(path: Path, overrides: Sequence[str], out: Path | None, reporter: Reporter) -> EmbedTraining:
@@ -199,6 +203,7 @@ def _adapter_training(
         before=result.base_score,
         after=result.best_score,
         improved=result.improved,
+        kept=None,
         overrides=(placed.override,) if result.improved else (),
         reused=False,
         pair_counts=dict(data.pairs.counts),
@@ -212,7 +217,7 @@ def _model_training(
     """Trains the model; suggests it or the adapter, whichever is better on dev."""
     stage = embedding_stage(bench, bench.config.pipeline, settings, data)
     if not bench.store.has(stage):
-        _say_estimate(bench, settings, data)
+        say_estimate(bench, bench.config.pipeline, settings, data)
     result, reused = trained(bench, stage)
     model = str(delivered(bench.store.folder(stage) / "model", out))
     gained = adapter if adapter is not None and adapter.result.improved else None
@@ -228,6 +233,7 @@ def _model_training(
         before=result["base_score"],
         after=result["best_score"],
         improved=result["alpha"] > 0,
+        kept=TrainResult.model_validate(result).kept(),
         overrides=overrides,
         reused=reused,
         pair_counts=dict(data.pairs.counts),
@@ -296,27 +302,6 @@ def _model_overrides(bench: Workbench, model: str) -> tuple[str, ...]:
     if bench.config.pipeline.embed.kind == "sentence_transformer":
         return (f"pipeline.embed.model={model}",)
     return (f"pipeline.embed={{kind: sentence_transformer, model: {model}}}",)
-
-
-def _estimate(bench: Workbench, settings: EmbeddingRungSettings, data: EmbeddingData, price: float) -> EmbedEstimate:
-    embedder = bench.component(bench.config.pipeline.embed)
-    prefixes = (embedder.prefix("query"), embedder.prefix("document"))
-    train = settings.train
-    if train is None:
-        raise ConfigError("rungs.embedding.train is null, so there is no training to estimate")
-    return estimate_embedding(embedder.source, data.pairs.pairs, train, bench.resources, price, prefixes)
-
-
-def _say_estimate(bench: Workbench, settings: EmbeddingRungSettings, data: EmbeddingData) -> None:
-    if len(data.pairs) < 2:
-        return  # the training says what is wrong
-    found = _estimate(bench, settings, data, 0.0)
-    memory = "" if found.peak_memory_mb is None else f", {found.peak_memory_mb:,.0f} MB at the peak"
-    shared = "" if world_size() == 1 else f" on one of the {world_size()} devices, which share the steps out"
-    bench.reporter.line(
-        f"estimate: {found.steps} steps of {found.batch_size} pairs, about {found.seconds / 60:.1f} minutes{memory}"
-        f"{shared}; dev evaluations and mining on top"
-    )
 
 
 def _mined(bench: Workbench, data: EmbeddingData, settings: HardNegativeSettings) -> MinedPairs:

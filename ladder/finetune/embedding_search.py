@@ -6,10 +6,13 @@ import json
 import shutil
 from typing import Any
 
+from pydantic import ValidationError
+
 from ...core.cache import digest, write_atomic
 from ...core.components import Model
 from ...core.errors import ConfigError, DataError, StageError
 from ...core.progress import Reporter
+from ...embeddings.encode import StaticSettings
 from ...embeddings.mine import HardNegativeSettings
 from ...embeddings.train_settings import EmbedTrainSettings
 from ..config import EmbeddingRungSettings
@@ -80,7 +83,7 @@ def search_settings(
         sampler=optuna.samplers.TPESampler(seed=space.seed, n_startup_trials=4),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=0),
     )
-    own = _own_values(train)
+    own = _own_values(train, isinstance(bench.config.pipeline.embed, StaticSettings))
     if _in_space(own, settings):
         study.enqueue_trial(own)
     ledger = _Ledger(bench, settings, data)
@@ -89,7 +92,7 @@ def search_settings(
     for number in range(space.trials):
         trial = study.ask()
         values = own if number == 0 and not _in_space(own, settings) else _suggested(trial, settings)
-        done, base = _run(bench, settings, data, _changed(train, values), values, number, trial, ledger)
+        done, base = _run(bench, settings, data, values, number, trial, ledger)
         base_score = base if base is not None else base_score
         state = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}[done.state]
         study.tell(trial, done.score if done.state == "complete" else None, optuna.trial.TrialState[state])
@@ -112,9 +115,9 @@ def search_settings(
     )
 
 
-def _own_values(train: EmbedTrainSettings) -> dict[str, Any]:
+def _own_values(train: EmbedTrainSettings, static: bool) -> dict[str, Any]:
     return {
-        "learning_rate": train.resolved_learning_rate(),
+        "learning_rate": train.resolved_learning_rate(static),
         "epochs": train.epochs,
         "loss": train.loss,
         "batch_size": train.first_batch_size(),
@@ -139,12 +142,21 @@ def _suggested(trial: Any, settings: EmbeddingRungSettings) -> dict[str, Any]:
     }
 
 
-def _changed(train: EmbedTrainSettings, values: dict[str, Any]) -> EmbedTrainSettings:
+def _changed(train: EmbedTrainSettings | None, values: dict[str, Any]) -> EmbedTrainSettings:
+    """The settings with a trial's values.
+
+    Raises:
+        ConfigError: They do not go together.
+    """
+    own = train or EmbedTrainSettings()
     negatives = values["num_negatives"]
-    kept = train.hard_negatives or HardNegativeSettings()
-    hard = kept.model_copy(update={"num_negatives": negatives}) if negatives else None
-    data = {**train.model_dump(), **{name: values[name] for name in values if name != "num_negatives"}}
-    return EmbedTrainSettings.model_validate({**data, "hard_negatives": hard})
+    kept = own.hard_negatives or HardNegativeSettings()
+    data = {**own.model_dump(), **{name: values[name] for name in values if name != "num_negatives"}}
+    data["hard_negatives"] = {**kept.model_dump(), "num_negatives": negatives} if negatives else None
+    try:
+        return EmbedTrainSettings.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError("; ".join(one["msg"] for one in error.errors())) from None
 
 
 def _overrides(train: EmbedTrainSettings, values: dict[str, Any]) -> tuple[str, ...]:
@@ -176,7 +188,6 @@ def _run(
     bench: Workbench,
     settings: EmbeddingRungSettings,
     data: EmbeddingData,
-    train: EmbedTrainSettings,
     values: dict[str, Any],
     number: int,
     trial: Any,
@@ -185,40 +196,34 @@ def _run(
     """One trial, and the score of the untrained base where it was learnt."""
     import optuna
 
+    def ended(state: str, score: float | None, seconds: float = 0.0, error: str = "") -> SearchTrial:
+        return SearchTrial(number=number, settings=values, state=state, score=score, seconds=seconds, error=error)
+
     last: list[float] = []
 
     def on_epoch(epoch: int, score: float) -> None:
         last.append(score)
         trial.report(score, epoch)
-        if number and epoch < train.epochs and trial.should_prune():
+        if number and epoch < values["epochs"] and trial.should_prune():
             raise optuna.TrialPruned
 
-    rung = settings.model_copy(update={"train": train})
-    stage = embedding_stage(bench, bench.config.pipeline, rung, data, on_epoch)
-    pruned = ledger.get(stage.key)
-    if pruned is not None and not bench.store.has(stage):
-        return SearchTrial(number=number, settings=values, state="pruned", score=pruned, seconds=0.0), None
-    reused = bench.store.has(stage)
     try:
-        result = bench.get(stage)
-    except optuna.TrialPruned:
-        ledger.add(stage.key, last[-1])
-        _forget_checkpoints(bench, stage.params)
-        return SearchTrial(number=number, settings=values, state="pruned", score=last[-1], seconds=0.0), None
+        # The config's own settings as they stand, so that their training is that of `embed train` and of a climb.
+        rung = settings.model_copy(update={"train": _changed(settings.train, values)}) if number else settings
+        stage = embedding_stage(bench, bench.config.pipeline, rung, data, on_epoch)
+        reused, pruned = bench.store.has(stage), ledger.get(stage.key)
+        if pruned is not None and not reused:
+            return ended("pruned", pruned), None
+        try:
+            result = bench.get(stage)
+        except optuna.TrialPruned:
+            ledger.add(stage.key, last[-1])
+            shutil.rmtree(training_checkpoints(bench, stage.params), ignore_errors=True)
+            return ended("pruned", last[-1]), None
     except (StageError, DataError, ConfigError) as error:
-        failed = SearchTrial(
-            number=number, settings=values, state="failed", score=None, seconds=0.0, error=f": {error}"
-        )
-        return failed, None
+        return ended("failed", None, error=f": {error}"), None
     if reused:
         # So that later trials are compared with the same figures as in the search that was killed.
         for epoch, score in enumerate((row["dev"] for row in result["history"] if row["dev"] is not None), 1):
             trial.report(score, epoch)
-    done = SearchTrial(
-        number=number, settings=values, state="complete", score=result["best_score"], seconds=result["seconds"]
-    )
-    return done, result["base_score"]
-
-
-def _forget_checkpoints(bench: Workbench, params: Any) -> None:
-    shutil.rmtree(training_checkpoints(bench, params), ignore_errors=True)
+    return ended("complete", result["best_score"], result["seconds"]), result["base_score"]

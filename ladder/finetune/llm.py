@@ -68,6 +68,8 @@ class LLMData(Model):
     """Answerable train questions without a chunk that answers them; left out."""
     trimmed: int
     """Train examples that lost distractors to fit the window."""
+    notes: tuple[str, ...]
+    """What had to be decided for the model's tokenizer: no chat template, no pad token."""
     edge_cases: int
     """Train questions that got further examples (`edge_copies`)."""
     teacher: str | None
@@ -195,6 +197,7 @@ def llm_data(
         inserted=len(train.inserted),
         without_oracle=len(train.without_oracle),
         trimmed=train.trimmed,
+        notes=data.notes,
         edge_cases=len(data.edge),
         teacher=data.curated.summary() if data.curated is not None else None,
         estimate=cost,

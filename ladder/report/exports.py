@@ -84,11 +84,11 @@ def _score_rows(view: View) -> Iterable[list[Any]]:
     yield ["split", "arm", "metric", "mean", "low", "high", "n_ok", "n"]
     for table in view.tables:
         for _, rows in table.families:
-            for metric, cells in rows:
-                for arm, cell in zip(table.arms, cells, strict=True):
+            for row in rows:
+                for arm, cell in zip(table.arms, row.cells, strict=True):
                     e = cell.estimate
                     if e is not None:
-                        yield [table.split, arm, metric, e.mean, e.low, e.high, e.n_ok, e.n]
+                        yield [table.split, arm, row.metric, e.mean, e.low, e.high, e.n_ok, e.n]
 
 
 def _question_rows(run: RunFolder) -> Iterable[list[Any]]:

@@ -24,8 +24,7 @@ __all__ = [
     "warnings_of",
 ]
 
-_AGAINST_PROMPT = "against_prompt"
-_SHOWN_DETAILS = ("history", "warnings", "trials", "candidates", _AGAINST_PROMPT)
+_SHOWN_DETAILS = ("history", "warnings", "trials", "candidates")
 _X_NAMES = ("step", "global_step", "epoch", "round")
 _SIZES = ("questions", "pairs", "examples", "share")
 _MOST_ROWS = 50
@@ -68,25 +67,23 @@ class FoundTable:
 
 
 def comparisons(rung: RungRecord) -> list[Comparison]:
-    """The rung's comparisons: dev (where there is one), test, guardrails."""
+    """The rung's comparisons: dev (where there is one), test, the best prompt, guardrails."""
     dev = [Comparison.model_validate(rung.dev)] if rung.dev else []
-    primary = [rung.decision.primary] if rung.decision.primary else []
-    return [*dev, *primary, *rung.decision.guardrails]
+    looks = [one for one in (rung.decision.primary, rung.decision.prompt) if one is not None]
+    return [*dev, *looks, *rung.decision.guardrails]
 
 
 def compared(rung: RungRecord) -> list[tuple[str, Comparison]]:
-    """The rung's comparisons, and what each was for: dev, test, guardrails, an adapter against the prompt."""
-    named = [(_purpose(rung, one), one) for one in comparisons(rung)]
-    prompt = rung.details.get(_AGAINST_PROMPT)
-    if isinstance(prompt, Mapping):
-        named.append(("Dev: against the prompt", Comparison.model_validate(prompt)))
-    return named
+    """The rung's comparisons, and what each was for: dev, test, an adapter against the best prompt, guardrails."""
+    return [(_purpose(rung, one), one) for one in comparisons(rung)]
 
 
 def _purpose(rung: RungRecord, one: Comparison) -> str:
     if one.split == "dev":
         return "Dev: chose it"
     where = "Dev and test" if one.split == "dev+test" else "Test"
+    if one is rung.decision.prompt:
+        return f"{where}: against the best prompt"
     return f"{where}: the gate" if one is rung.decision.primary else f"{where}: guardrail"
 
 

@@ -8,13 +8,13 @@ from typing import Any
 
 from ...core.cache import write_atomic
 from ...core.errors import DataError
-from . import charts, costs, findings, flow, provenance, sweep_charts, sweep_views, view, words
+from . import charts, costs, findings, flow, metric_words, provenance, sweep_charts, sweep_views, view, words
 from .slices import SMALL
 
 __all__ = ["write_page"]
 
 _HERE = Path(__file__).parent
-_MODULES = (words, charts, findings, flow, sweep_charts, sweep_views, costs, provenance, view)
+_MODULES = (words, metric_words, charts, findings, flow, sweep_charts, sweep_views, costs, provenance, view)
 
 
 def write_page(template: str, values: Mapping[str, Any], path: Path) -> Path:

@@ -172,14 +172,25 @@
 
   function detail(row, all) {
     const evidence = all.evidence[row.number];
-    const located = { lost: "lost in parsing", fuzzy: "found fuzzily", normalised: "found", exact: "found" };
+    const located = { lost: "lost in parsing, as the baseline parses", fuzzy: "found fuzzily", normalised: "found", exact: "found" };
     const gold = evidence.map((e) => make("div", { class: "evidence" }, make("p", {}, e.text),
       make("p", { class: e.located === "lost" ? "missing" : "quiet" }, [e.doc_id, located[e.located]].filter(Boolean).join(" · "))));
     return make("div", {},
       make("h3", {}, "Reference answer"), make("p", { class: "answer" }, row.answer || "–"),
       make("h3", {}, "Gold evidence"), ...(gold.length ? gold : [make("p", { class: "none" }, "None: the documents do not answer this question.")]),
       make("h3", {}, "Answers"),
-      make("div", { class: "arms" }, ...data.arms.map(([arm]) => armCard(arm, row, all))));
+      make("div", { class: "arms" }, ...data.arms.map(([arm]) => armCard(arm, row, all))),
+      make("h3", {}, "Retrieved passages"), ...data.arms.map(([arm]) => passages(arm, row, all)));
+  }
+
+  // Below the answers, over the whole width; those of the arm that is looked at are open.
+  function passages(arm, row, all) {
+    const contexts = all.answers[arm]?.[row.number]?.contexts;
+    if (!contexts) return "";
+    const withGold = contexts.filter(([, , spans]) => spans.length).length;
+    const words = `${armName[arm]}: ${contexts.length} passages, ${withGold} with gold evidence`;
+    return make("details", { class: "passages", open: arm === to() }, make("summary", {}, words),
+      ...contexts.map((context, rank) => passage(context, rank, all.chunks)));
   }
 
   function armCard(arm, row, all) {
@@ -197,11 +208,8 @@
     if (!answer) return make("div", { class: "arm" }, head, make("p", { class: "none" }, "The answer is not in the run folder."), make("p", { class: "metrics" }, ...values), more);
     const failed = answer.status ? make("p", { class: "missing" }, answer.status + (answer.detail ? ": " + answer.detail : "")) : "";
     const cost = [answer.seconds ? answer.seconds.toFixed(2) + " s" : "", answer.tokens ? answer.tokens + " tokens" : ""].filter(Boolean).join(", ");
-    const withGold = answer.contexts.filter(([, , spans]) => spans.length).length;
-    const passages = make("details", { open: arm === to() }, make("summary", {}, `${answer.contexts.length} passages retrieved, ${withGold} with gold evidence`),
-      ...answer.contexts.map((context, rank) => passage(context, rank, all.chunks)));
     return make("div", { class: "arm" }, head, failed, answer.status ? "" : make("p", { class: "answer" }, answer.text || "(empty)"),
-      make("p", { class: "metrics" }, ...values, cost ? make("span", {}, cost) : ""), verdicts(all.verdicts[arm]?.[row.number] ?? []), passages, more);
+      make("p", { class: "metrics" }, ...values, cost ? make("span", {}, cost) : ""), verdicts(all.verdicts[arm]?.[row.number] ?? []), more);
   }
 
   // What the judge held of each claim, by metric.

@@ -119,8 +119,8 @@ def parallel_lines(view: SweepView, label: str) -> Any:
     """
     from markupsafe import Markup, escape
 
-    last = len(view.knobs)
-    columns = [100 * i / last for i in range(last + 1)] if last else [0.0]
+    count = len(view.knobs) + 1
+    columns = [100 * (i + 0.5) / count for i in range(count)]  # half a step at either side, for the words
     places = [{value.label: _step(i, len(knob.values)) for i, value in enumerate(knob.values)} for knob in view.knobs]
     box = f'width="100%" height="{_BOTTOM + 10}"'
     stretched = f'viewBox="0 0 100 {_BOTTOM + 10}" preserveAspectRatio="none"'
@@ -129,7 +129,7 @@ def parallel_lines(view: SweepView, label: str) -> Any:
     marks = [*(list(place.items()) for place in places), scores]
     names = [*(knob.name for knob in view.knobs), view.objective]
     for i, x in enumerate(columns):
-        parts += _upright(x, names[i], marks[i], i, last)
+        parts += _upright(x, names[i], marks[i], i)
     return Markup(f'<svg class="parallel" {box} role="img" aria-label="{escape(label)}">{"".join(parts)}</svg>')
 
 
@@ -147,20 +147,17 @@ def _trial_lines(view: SweepView, columns: Sequence[float], places: Sequence[Map
     return "".join(lines)
 
 
-def _upright(x: float, name: str, marks: Sequence[tuple[str, float]], position: int, last: int) -> list[str]:
+def _upright(x: float, name: str, marks: Sequence[tuple[str, float]], position: int) -> list[str]:
     """A line with its name, on two levels in turn, and its values."""
     from markupsafe import escape
 
-    anchor = "start" if position == 0 else "end" if position == last else "middle"
-    shift = 4 if position == 0 else -4 if position == last else 0
     level = 14 if position % 2 == 0 else 30
     shown = marks if len(marks) <= 14 else [marks[0], marks[-1]]
     return [
         f'<line class="upright" x1="{x:.2f}%" x2="{x:.2f}%" y1="{_TOP}" y2="{_BOTTOM}"/>',
-        f'<text class="column" x="{x:.2f}%" y="{level}" text-anchor="{anchor}">{escape(name)}</text>',
+        f'<text class="column" x="{x:.2f}%" y="{level}" text-anchor="middle">{escape(name)}</text>',
         *(
-            f'<text class="tick on" x="{x:.2f}%" y="{y + 4:.1f}" dx="{shift}" text-anchor="{anchor}">'
-            f"{escape(_cut(text))}</text>"
+            f'<text class="tick on" x="{x:.2f}%" y="{y + 4:.1f}" text-anchor="middle">{escape(_cut(text))}</text>'
             for text, y in shown
         ),
     ]

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..measures import lower_is_better
+from ..words import compact
 from .charts import Scale, scale_over
 
 if TYPE_CHECKING:
     from ..sweep.results import SweepRecord
 
-__all__ = ["Knob", "KnobValue", "SweepView", "Tried", "compact", "of_sweep", "of_trials"]
+__all__ = ["Knob", "KnobValue", "SweepView", "Tried", "compact", "of_sweep", "of_trials", "unset"]
 
 MOST_LINES = 300
 """Trials drawn as lines: the best ones; more cannot be told apart."""
@@ -142,7 +143,7 @@ def of_sweep(record: SweepRecord) -> SweepView | None:
     """View of a sweep; None with fewer than three scored trials."""
     objective, second = record.objectives[0], (*record.objectives, "", "")[1]
     names = [axis.axis for axis in record.axes]
-    points = _labelled([{n: t.point.get(n, "off") for n in names} for t in record.trials], names)
+    points = _labelled([{n: t.point.get(n, unset(record)) for n in names} for t in record.trials], names)
     tried = [
         Tried(point, score, t.rank == 1, t.objectives.get(second) if second else None, t.pareto)
         for t, point in zip(record.trials, points, strict=True)
@@ -155,15 +156,10 @@ def of_sweep(record: SweepRecord) -> SweepView | None:
     return _view(objective, second, tried, names, given, guided, len(record.trials) - len(tried))
 
 
-def compact(value: Any) -> str:
-    """A value on one short line: `section, size 256` for {"kind": "section", "size": 256}."""
-    if isinstance(value, Mapping):
-        kind = value.get("kind", value.get("mode"))
-        rest = [f"{name} {compact(v)}" for name, v in value.items() if name not in ("kind", "mode")]
-        return ", ".join([str(kind), *rest] if kind is not None else rest)
-    if isinstance(value, (list, tuple)):
-        return ", ".join(compact(one) for one in value) or "none"
-    return "none" if value is None else value if isinstance(value, str) else json.dumps(value)
+def unset(record: SweepRecord) -> str:
+    """What a trial has that does not name an axis: a search axis by axis leaves the others as configured; else the axis
+    hangs on another one's value."""
+    return "as configured" if record.search == "coordinate" else "off"
 
 
 def _view(
@@ -263,7 +259,8 @@ def _start(pipeline: Mapping[str, Any], name: str, changes: Sequence[Mapping[str
         given = one.get(name)
         if isinstance(given, Mapping) and all(k in value and value[k] == v for k, v in given.items()):
             return given
-    return _UNSET
+    kind = value.get("kind", value.get("mode"))
+    return f"{kind} ({_UNSET})" if isinstance(kind, str) else _UNSET
 
 
 def _key(value: Any) -> str:

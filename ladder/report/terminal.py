@@ -6,6 +6,7 @@ import textwrap
 from typing import TYPE_CHECKING
 
 from ..records import LadderRecord, RungRecord
+from .metric_words import deciding_metrics, meanings
 from .words import VERDICTS, arm_name, cost_words, forgone_words, headline, interval, number, signed
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ def ladder_table(record: LadderRecord, console: Console) -> None:
     else:
         console.print("\n".join(_plain(heads, rows)), markup=False, highlight=False, soft_wrap=True)
     width = min(console.width, 110) if console.is_terminal else WIDTH
+    for metric, words in meanings(deciding_metrics(record)):
+        _wrapped(f"{metric}: {words}", console, width, hang=2, style="dim")
+    console.print()
     for rung in record.rungs:
         for reason in rung.decision.reasons:
             _wrapped(f"{arm_name(rung.name)}: {reason}", console, width, hang=2)
@@ -80,7 +84,10 @@ def _rich(heads: tuple[str, ...], rows: list[tuple[str, ...]], record: LadderRec
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for head in ("Rung", "Verdict", "Rung metric\nand gain on test", heads[4].replace(" ", "\n", 1), "Cost"):
         table.add_column(
-            head, justify="right" if head.startswith(record.answer_metric) else "left", no_wrap=head != "Rung"
+            head,
+            justify="right" if head.startswith(record.answer_metric) else "left",
+            no_wrap=head != "Rung",
+            min_width=len("finetuning") if head == "Rung" else None,  # else it would be cut at 80 columns
         )
     styles = ["dim", *(_STYLES[rung.decision.verdict] for rung in record.rungs)]
     for (rung, verdict, metric, gain, answer, cost), style in zip(rows, styles, strict=True):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,12 +13,13 @@ from .charts import Mark, Scale, scale_over
 from .costs import ArmCost, arm_costs
 from .findings import compared
 from .flow import Flow, causes_of, climb_flow, rung_flow, standing_before
+from .metric_table import MetricTable, metric_table
 from .run_folder import RunFolder
 from .slices import TagTable, slice_tables
 from .sweep_views import SweepView, of_trials
-from .words import arm_name, family
+from .words import arm_name
 
-__all__ = ["Cell", "MetricTable", "Step", "Trial", "View", "gate_marks", "make_view", "test_gain"]
+__all__ = ["Step", "Trial", "View", "gate_marks", "make_view", "test_gain"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,23 +45,6 @@ class Step:
     gate: Comparison | None
     incumbent: EstimateRecord | None
     candidate: EstimateRecord | None
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """A metric of an arm: its estimate, and what is missing, in counts by status."""
-
-    estimate: EstimateRecord | None
-    missing: Mapping[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class MetricTable:
-    """All metrics of all arms on a split: rows by family of metric, a cell an arm."""
-
-    split: str
-    arms: tuple[str, ...]
-    families: tuple[tuple[str, tuple[tuple[str, tuple[Cell, ...]], ...]], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +99,7 @@ def make_view(run: RunFolder) -> View:
         gate_scale=scale_over([*_ends(e for s in steps for e in (s.incumbent, s.candidate)), *_means(gates)]),
         difference_scale=scale_over([v for c in rows for v in (c.low, c.high, c.difference)], include=(0.0,)),
         ceiling_scale=scale_over(_ends([baseline_dev, final_dev, *ceilings])),
-        tables=tuple(table for name in ("test", "dev") if (table := _metric_table(run, name)) is not None),
+        tables=_tables(run),
         causes=tuple((arm.arm, arm.causes) for arm in _arms(record) if arm.causes),
         slices=slices,
         slice_split=split,
@@ -177,35 +160,16 @@ def test_gain(rung: RungRecord) -> float | None:
     return gain if gain and gain > 0 else None
 
 
+def _tables(run: RunFolder) -> tuple[MetricTable, ...]:
+    deciding = [run.record.answer_metric, *(rung.metric for rung in run.record.rungs)]
+    found = (metric_table(run, _arms(run.record), split, deciding) for split in ("test", "dev"))
+    return tuple(table for table in found if table is not None)
+
+
 def _arms(record: LadderRecord) -> list[ArmRecord]:
     """Baseline and candidates in order; the final arm last where it is none of them."""
     arms = [record.baseline, *(rung.candidate for rung in record.rungs if rung.candidate)]
     return arms if record.final.arm in {arm.arm for arm in arms} else [*arms, record.final]
-
-
-def _metric_table(run: RunFolder, split: Any) -> MetricTable | None:
-    arms = [arm for arm in _arms(run.record) if arm.scores.get(split)]
-    metrics = list(dict.fromkeys(metric for arm in arms for metric in arm.scores[split]))
-    if not metrics:
-        return None
-    missing = _missing(run, split)
-    families: dict[str, list[Any]] = {"Retrieval": [], "Answer": [], "RAGAS": []}
-    for metric in metrics:
-        cells = tuple(Cell(arm.scores[split].get(metric), missing.get((arm.arm, metric), {})) for arm in arms)
-        families[family(metric)].append((metric, cells))
-    return MetricTable(
-        split, tuple(arm.arm for arm in arms), tuple((name, tuple(rows)) for name, rows in families.items() if rows)
-    )
-
-
-def _missing(run: RunFolder, split: str) -> dict[tuple[str, str], Counter[str]]:
-    found: dict[tuple[str, str], Counter[str]] = {}
-    if run.scores:
-        names = ("arm", "split", "metric", "status")
-        for arm, at, metric, status in zip(*(run.scores[name] for name in names), strict=True):
-            if at == split and status not in ("ok", "not_applicable"):
-                found.setdefault((arm, metric), Counter())[status] += 1
-    return found
 
 
 def _rung_flows(record: LadderRecord, causes: Mapping[str, Mapping[str, str]]) -> dict[str, Flow]:

@@ -43,6 +43,7 @@ _ARMS = {
     "baseline": "Baseline",
     "retrieval": "Retrieval knobs",
     "embedding": "Embedding finetuning",
+    "prompt": "Best prompt",
     "llm": "LLM finetuning (LoRA)",
     "extractive_reader": "Extractive reader (no LLM)",
     "gold_context": "Gold evidence in the context",
@@ -174,7 +175,7 @@ def headline(record: LadderRecord) -> str:
 def price_of_next(record: LadderRecord) -> str:
     """What the first rung that the climb stopped before would cost and win at most; empty where nothing is known."""
     stopped = (rung for rung in record.rungs if rung.decision.verdict == "stop")
-    known = ((rung, rung.forgone) for rung in stopped if rung.forgone and (_gain(rung.forgone) or rung.forgone.seconds))
+    known = ((rung, rung.forgone) for rung in stopped if rung.forgone and _has_news(rung.forgone))
     rung, f = next(known, (None, None))
     if rung is None or f is None:
         return ""
@@ -195,6 +196,8 @@ def forgone_words(record: LadderRecord, rung: RungRecord) -> str:
     if f is None or f.cost_note == f.gain_note:
         return ""
     gain = _gain(f)
+    if gain is not None and not _has_news(f):
+        return ""  # the verdict's reason says so already
     won = f"gain {f.gain_note}"
     if gain is not None:
         reach = f"{signed(gain.mean)} {record.answer_metric} on dev ({interval(gain.low, gain.high, True)})"
@@ -202,6 +205,11 @@ def forgone_words(record: LadderRecord, rung: RungRecord) -> str:
     if f.seconds is None:
         return f"{won}; time {f.cost_note}"
     return f"{won}; would cost {_machine_time(f)} ({f.cost_note})"
+
+
+def _has_news(forgone: ForgoneRecord) -> bool:
+    """Whether anything was measured that is not nothing."""
+    return forgone.seconds is not None or (_gain(forgone) is not None and forgone.questions > 0)
 
 
 def _gain(forgone: ForgoneRecord) -> EstimateRecord | None:

@@ -54,13 +54,13 @@ class DevScorer:
         if self._retrieve.mode == "hybrid":
             index = pipeline.bm25.build(self._texts)
             self._words = index.search([q.text for q in self.questions], self._retrieve.fetch_k)
-        self._seen: dict[float, dict[str, float]] = {}
+        self._seen: list[tuple[float, dict[str, float]]] = []
 
     def __call__(self, encode: Encode) -> float:
         """The mean."""
         values = self.values(encode)
         mean = float(np.mean(list(values.values())))
-        self._seen[mean] = values
+        self._seen.append((mean, values))
         return mean
 
     def values(self, encode: Encode) -> dict[str, float]:
@@ -73,9 +73,15 @@ class DevScorer:
         scores = retrieval_scores(self.questions, hits, self._gold, self._ks, budgets=self._budgets)
         return {s.question_id: s.value for s in scores if s.metric == self._metric and s.value is not None}
 
+    @property
+    def first(self) -> dict[str, float]:
+        """The values of the first model that was scored here: in a training the untrained base."""
+        return self._seen[0][1]
+
     def seen(self, mean: float) -> dict[str, float] | None:
-        """The values of a model that was scored here, by its mean; None where an earlier process scored it."""
-        return self._seen.get(mean)
+        """The values of the model with this mean; None where an earlier process scored it, or models tie in it."""
+        found = [values for value, values in self._seen if value == mean]
+        return found[0] if found and all(values == found[0] for values in found) else None
 
 
 def _cut_offs(metric: str, ks: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -8,24 +8,15 @@ from typing import Any
 import numpy as np
 
 from ...embeddings.encode import SentenceTransformerSettings
+from ...embeddings.train import TrainResult
 from ..config import EmbeddingRungSettings, PipelineConfig, with_changes
 from ..workbench import Workbench
 from .base import Proposal, RungContext
-from .embedding_data import EmbeddingData, check_trainable, embedding_data, mining_candidates, trainable
-from .embedding_stages import adapter_stage, embedding_stage, trained_adapter
+from .embedding_data import EmbeddingData, check_trainable, embedding_data, trainable
+from .embedding_estimate import say_estimate
+from .embedding_stages import embedding_stage, trained_adapter
 
-__all__ = [
-    "EmbeddingData",
-    "adapter_stage",
-    "check_trainable",
-    "embedding_data",
-    "embedding_stage",
-    "mining_candidates",
-    "propose_embedding",
-    "trainable",
-    "trained_adapter",
-    "with_model",
-]
+__all__ = ["propose_embedding", "with_model"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +24,11 @@ class _Trained:
     """What one way of training gave.
 
     Attributes:
-        base_score: Dev score of the untrained base.
-        pipeline: With the result in place; None where it does not beat the base.
-        how: What it is.
+        pipeline: With the result in place; None where nothing better than the base came out.
+        how: What it is, or why there is nothing.
         details: For the record.
     """
 
-    base_score: float
     pipeline: PipelineConfig | None
     how: str
     details: dict[str, Any]
@@ -82,8 +71,7 @@ def propose_embedding(context: RungContext, settings: EmbeddingRungSettings) -> 
         details |= one.details
     better = [one for one in found if one.pipeline is not None]
     if not better:
-        reason = f"no trained model beats the base on dev ({settings.metric} {found[-1].base_score:.4f})"
-        return Proposal(None, settings.metric, reason, details=details)
+        return Proposal(None, settings.metric, "; ".join(one.how for one in found), details=details)
     return _best(context, settings, better, details)
 
 
@@ -92,22 +80,25 @@ def _adapter(context: RungContext, settings: EmbeddingRungSettings, data: Embedd
     context.note(f"  query adapter: dev {settings.metric} {result.base_score:.4f} -> {result.best_score:.4f}")
     details = {"query_adapter": {"folder": str(folder), **result.model_dump(mode="json", exclude={"tried"})}}
     if not result.improved:
-        return _Trained(result.base_score, None, "", details)
+        nothing = f"no query adapter beats the embedder as it is on dev ({settings.metric} {result.base_score:.4f})"
+        return _Trained(None, nothing, details)
     how = f"a query adapter (learning rate {result.learning_rate:g}, epoch {result.best_epoch}), best on dev"
     pipeline = with_changes(context.incumbent, {"query_adapter": str(folder)})
-    return _Trained(result.base_score, pipeline, how, details)
+    return _Trained(pipeline, how, details)
 
 
 def _model(context: RungContext, settings: EmbeddingRungSettings, data: EmbeddingData) -> _Trained:
     stage = embedding_stage(context.bench, context.incumbent, settings, data)
+    if not context.bench.store.has(stage):
+        say_estimate(context.bench, context.incumbent, settings, data)
     result = context.bench.get(stage)
     model = str(context.bench.store.folder(stage) / "model")
     # Two climbs of one config give one record, so no memory.
     details = {"model": model, **{k: v for k, v in result.items() if k not in ("folder", "peak_memory_mb")}}
+    kept = TrainResult.model_validate(result).kept()
     if result["alpha"] == 0:
-        return _Trained(result["base_score"], None, "", details)
-    how = f"the mixture with {result['alpha']:g} of the weights of epoch {result['best_epoch']}, best on dev"
-    return _Trained(result["base_score"], with_model(context.incumbent, model), how, details)
+        return _Trained(None, f"finetuning keeps {kept} ({settings.metric} {result['base_score']:.4f})", details)
+    return _Trained(with_model(context.incumbent, model), kept, details)
 
 
 def _best(
@@ -116,8 +107,8 @@ def _best(
     """Of what beats the base the best over the whole corpus."""
     ready = [(*_reweighed(context.bench, one.pipeline, settings), one.how) for one in better if one.pipeline]
     if len(ready) > 1:
-        shown = [f"{how.split(' (')[0]} {value:.4f}" for _, value, _, how in ready]
-        context.note(f"  dev {settings.metric} over the whole corpus: {', '.join(shown)}")
+        shown = [f"{how.partition(' (')[0].partition(';')[0]}: {value:.4f}" for _, value, _, how in ready]
+        context.note(f"  dev {settings.metric} over the whole corpus: {'; '.join(shown)}")
     # Of equals the adapter, which stands first: it needs no new index.
     candidate, _, weights, how = max(ready, key=lambda option: option[1])
     if weights:

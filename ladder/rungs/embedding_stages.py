@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from ...core.cache import digest
+from ...core.devices import fingerprint
 from ...core.errors import ConfigError
 from ...core.memory import release_memory
 from ...core.store import Stage
 from ...embeddings.adapter import RESULT as ADAPTER_RESULT
 from ...embeddings.adapter import AdapterResult, QueryAdapterSettings, train_query_adapter
-from ...embeddings.encode import SentenceTransformerSettings
+from ...embeddings.encode import SentenceTransformerSettings, model_folder
 from ...embeddings.mine import MiningCorpus
 from ...embeddings.train import EmbedTrainSettings, GeneralCheck, TrainResult, train_embedder
 from ...eval.statistics import paired_comparison
@@ -67,12 +68,15 @@ def embedding_stage(
         general_set(settings.general, bench.resources) if settings.general else None,
         on_epoch,
     )
-    return Stage(
-        "embedding-train",
-        training.params(),
-        training.build,
-        lambda out: json.loads((out / "training.json").read_text()),
-    )
+    params = training.params()
+    checkpoints = training_checkpoints(bench, params)
+
+    def load(out: Path) -> dict[str, Any]:
+        # Not before the stage is whole: a kill until then would have cost the training.
+        shutil.rmtree(checkpoints, ignore_errors=True)
+        return json.loads((out / "training.json").read_text())
+
+    return Stage("embedding-train", params, training.build, load)
 
 
 def training_checkpoints(bench: Workbench, params: Any) -> Path:
@@ -108,13 +112,22 @@ class _Training:
         }
         if general:
             params["general"] = digest([list(general.questions), dict(general.documents)])
+        helpers = self._helpers()
+        if helpers:
+            params["models"] = helpers
         return params
+
+    def _helpers(self) -> dict[str, str]:
+        """Fingerprints of the models that help to train: a folder's content may change under its name."""
+        train, resources = self.train, self.bench.resources
+        judge = train.hard_negatives.cross_encoder if train.hard_negatives else None
+        named = {"guide": train.guide, "teacher": train.teacher, "cross_encoder": judge}
+        return {role: fingerprint(model_folder(name, resources)) for role, name in named.items() if name is not None}
 
     def build(self, out: Path) -> None:
         """Trains."""
-        bench, embed, general = self.bench, self.pipeline.embed, self.settings.general
+        bench, embed = self.bench, self.pipeline.embed
         scorer = DevScorer(bench, self.pipeline, self.settings, self.data.chunks, self.data.texts)
-        checkpoints = training_checkpoints(bench, self.params())
         source = bench.component(embed).source
         bench.release_models()
         result = train_embedder(
@@ -127,34 +140,37 @@ class _Training:
             bench.reporter,
             embedder=embed if isinstance(embed, SentenceTransformerSettings) else None,
             mining=self.mining,
-            checkpoints=checkpoints,
-            general=GeneralCheck(self.general.score, general.max_loss) if self.general and general else None,
+            checkpoints=training_checkpoints(bench, self.params()),
+            general=self._general_check(),
             on_epoch=self.on_epoch,
         )
-        _note_dev_values(bench, out, result, scorer)
-        shutil.rmtree(checkpoints, ignore_errors=True)
+        self._note_dev_values(out, result, scorer)
         release_memory()
 
+    def _general_check(self) -> GeneralCheck | None:
+        rules = self.settings.general
+        return GeneralCheck(self.general.score, rules.max_loss, rules.tries) if self.general and rules else None
 
-def _note_dev_values(bench: Workbench, out: Path, result: TrainResult, scorer: DevScorer) -> None:
-    """Keeps the dev score of each question before and after, and writes the paired difference into the model card."""
-    values = {"base": scorer.seen(result.base_score), "best": scorer.seen(result.best_score)}
-    if values["base"] is None or values["best"] is None:
-        # The best epoch was scored before a kill.
-        model = SentenceTransformerSettings(model=str(out / "model")).build(bench.resources)
-        values = {"base": values["base"] or scorer.values(model.encode), "best": scorer.values(model.encode)}
-    (out / "dev_values.json").write_text(json.dumps(values))
-    base, best = values["base"] or {}, values["best"] or {}
-    ids = sorted(base)
-    if len(ids) < 2:
-        return
-    found = paired_comparison([best[i] for i in ids], [base[i] for i in ids])
-    card = out / "model" / "README.md"
-    text = (
-        f"\nDev, {len(ids)} questions: {result.base_score:.4f} before, {result.best_score:.4f} after; difference "
-        f"{found.difference:+.4f}, 95% interval [{found.low:+.4f}, {found.high:+.4f}] (paired, over questions).\n"
-    )
-    card.write_text(card.read_text(encoding="utf-8") + text, encoding="utf-8")
+    def _note_dev_values(self, out: Path, result: TrainResult, scorer: DevScorer) -> None:
+        """Keeps the dev score of each question before and after, and writes the paired difference into the card."""
+        base, best = scorer.first, scorer.seen(result.best_score)
+        if best is None:
+            embed = self.pipeline.embed
+            serving = embed.on_torch() if isinstance(embed, SentenceTransformerSettings) else None
+            here = (serving or SentenceTransformerSettings()).model_copy(update={"model": str(out / "model")})
+            best = scorer.values(here.build(self.bench.resources).encode)
+        (out / "dev_values.json").write_text(json.dumps({"base": base, "best": best}))
+        ids = sorted(base)
+        if len(ids) < 2:
+            return
+        found = paired_comparison([best[i] for i in ids], [base[i] for i in ids])
+        text = (
+            f"\nData: {self.data.pairs.summary()}.\n\nDev {self.settings.metric}, {len(ids)} questions: "
+            f"{result.base_score:.4f} before, {result.best_score:.4f} after; difference {found.difference:+.4f}, "
+            f"95% interval [{found.low:+.4f}, {found.high:+.4f}] (paired, over questions).\n"
+        )
+        card = out / "model" / "README.md"
+        card.write_text(card.read_text(encoding="utf-8") + text, encoding="utf-8")
 
 
 def _dev_identity(bench: Workbench) -> str:

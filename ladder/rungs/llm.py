@@ -1,28 +1,27 @@
-"""Rung 3: the best prompt, then LoRA finetuning of the LLM on the train questions, seen through the tuned retriever."""
+"""Rung 3: LoRA finetuning of the LLM on the train questions, seen through the tuned retriever and the best prompt."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ...core.errors import DataError
 from ...core.memory import release_memory
 from ...llm_ft.forgetting import ForgettingSettings
-from ...llm_ft.preference import PreferenceSettings
+from ...llm_ft.preference_data import PreferenceSettings
 from ...llm_ft.search import SearchTrial
 from ...llm_ft.settings import LoraSettings
 from ..config import PipelineConfig, with_changes
-from ..gate import Comparison, compare_metric
 from ..llm_settings import LLMRungSettings
 from ..records import EstimateRecord
-from ..scoring import clusters, evaluate_fully
+from ..scoring import evaluate_fully
 from ..workbench import Evaluation, Workbench
 from .base import Proposal, RungContext
 from .llm_after import on_test, side_by_side, told
 from .llm_data import LoraData, base_folder, edge_cases, lora_data, preferences, trained_prompt
-from .llm_prompts import PromptSearch, best_prompt, dev_estimate
+from .llm_prompts import dev_estimate, reference_estimate, scored_enough
 from .llm_train import (
     forgetting_stage,
     learning_curve,
@@ -42,7 +41,7 @@ class _Attempt:
     Attributes:
         model: The base's name in the config.
         size: Bytes of its weights.
-        before: The base with the best prompt, on dev.
+        before: The base with the incumbent's prompt, on dev.
         after: With the adapter, on dev.
         plain: The pipeline with the prompt that was trained, without the adapter.
         candidate: With the adapter.
@@ -69,15 +68,12 @@ class _Attempt:
 
 
 def propose_llm(context: RungContext, settings: LLMRungSettings) -> Proposal:
-    """Looks for the best prompt, trains an adapter, and proposes what is best on dev.
-
-    An adapter is proposed where it beats the best prompt. Where a better prompt was found too, the adapter has to beat
-    it by a lower bound above 0 on dev, or the prompt alone is proposed: it costs nothing, and the gate could not tell
-    the two apart.
+    """Trains an adapter on the incumbent's prompt, and proposes it where it is better on dev.
 
     Args:
-        context: The incumbent, whose generator must be an LLM on this machine.
-        settings: Prompts, data and training.
+        context: The incumbent, whose generator must be an LLM on this machine; with the best prompt, where one was
+            adopted.
+        settings: Data and training.
 
     Raises:
         ConfigError: The LLM is behind an endpoint, or has an adapter already.
@@ -87,63 +83,49 @@ def propose_llm(context: RungContext, settings: LLMRungSettings) -> Proposal:
     bench = context.bench
     metric = settings.metric or bench.config.score.answer_metric
     base_folder(bench, context.incumbent)
-    found = best_prompt(context, settings, metric)
-    prompted = bench.evaluate(found.pipeline, "dev")
+    if not settings.prompts:
+        context.note("  rungs.llm.prompts is not set: the prompt stays as it is, and is what an adapter has to beat")
+    reference = reference_estimate(context, context.incumbent, settings, metric)
+    prompted = bench.evaluate(context.incumbent, "dev")
     edge = edge_cases(bench, prompted)
     context.note(f"  edge cases left by the prompt: {len(edge)} of {len(prompted.questions)} dev questions")
-    attempts = _attempts(context, settings, found, metric)
+    attempts = _attempts(context, settings, metric)
     best = _smallest_enough(attempts, _target(bench, settings))
     # Judged too, where a judge is set: its verdicts stand beside the answers.
-    prompted, finetuned = (evaluate_fully(bench, one, "dev") for one in (found.pipeline, best.candidate))
-    against = _compare(bench, metric, finetuned, prompted)
+    prompted, finetuned = (evaluate_fully(bench, one, "dev") for one in (context.incumbent, best.candidate))
     mended = side_by_side(bench, metric, prompted, finetuned, edge)
     context.note(f"  {told(mended, 'dev', 'the best prompt')}")
-    read = dev_estimate(bench, _without_llm(best.candidate), metric)
-    if (read.mean or 0.0) >= (best.after.mean or 0.0):
-        context.note(
-            f"  note: the extractive reader, which costs nothing, scores {read.mean:.3f} {metric} on dev on the same "
-            f"contexts, the adapter {best.after.mean or 0.0:.3f}"
-        )
     details = {
         "adapter": str(best.adapter),
-        "extractive_reader_on_dev": read.mean,
+        "extractive_reader_on_dev": _extractive(context, best, metric),
         **_data_details(best.data),
         **{name: value for name, value in best.result.items() if name != "adapter"},
-        **_prompt_details(found, settings, metric),
-        "against_prompt": against.model_dump(mode="json"),
+        **({} if reference is None else {"reference": reference.model_dump(mode="json")}),
         "edge_cases": mended,
         **_further(context, best, attempts, prompted, finetuned, metric),
     }
-    return replace(_proposal(found, best, against, metric, details), after=on_test(bench, metric, context.note))
-
-
-def _proposal(
-    found: PromptSearch, best: _Attempt, against: Comparison, metric: str, details: dict[str, Any]
-) -> Proposal:
-    before, after = found.estimate.mean or 0.0, best.after.mean or 0.0
+    before, after = dev_estimate(bench, context.incumbent, metric).mean or 0.0, best.after.mean or 0.0
+    if not scored_enough(bench, best.after):
+        lost = f"{best.after.n - best.after.n_ok} of {best.after.n} dev answers of the adapter have no score"
+        return Proposal(None, metric, lost, details=details, tried=best.candidate)
+    if after > before:
+        how = "the adapter of the best epoch on dev"
+        return Proposal(best.candidate, metric, how, (), details, after=on_test(bench, metric, context.note))
     seen = f"on dev {metric} of the adapter is {after:.3f}, of the base with the best prompt {before:.3f}"
-    if after > before and (not found.changes or (against.lower_bound or 0.0) > 0):
-        return Proposal(best.candidate, metric, "the adapter of the best epoch on dev", found.trials, details)
-    if found.changes:
-        changed = ", ".join(found.changes)
-        reason = (
-            f"the best prompt on dev ({changed}) without an adapter: {seen}, which is no clear gain over the prompt"
-        )
-        return Proposal(found.pipeline, metric, reason, found.trials, details)
-    return Proposal(None, metric, seen, found.trials, details=details, tried=best.candidate)
+    return Proposal(None, metric, seen, details=details, tried=best.candidate)
 
 
 # --- trainings --------------------------------------------------------------------------------------------------------
 
 
-def _attempts(context: RungContext, settings: LLMRungSettings, found: PromptSearch, metric: str) -> list[_Attempt]:
+def _attempts(context: RungContext, settings: LLMRungSettings, metric: str) -> list[_Attempt]:
     """An adapter of the pipeline's model, or of each of `sizes` from the smallest up until one meets the target."""
-    bench = context.bench
+    bench, incumbent = context.bench, context.incumbent
     if not settings.sizes:
-        return [_attempt(context, settings, found.pipeline, metric, found.estimate)]
+        return [_attempt(context, settings, incumbent, metric, dev_estimate(bench, incumbent, metric))]
     target = _target(bench, settings)
     sized = [
-        with_changes(found.pipeline, {"generate.llm.model": n, "generate.llm.revision": None}) for n in settings.sizes
+        with_changes(incumbent, {"generate.llm.model": name, "generate.llm.revision": None}) for name in settings.sizes
     ]
     sized.sort(key=lambda pipeline: weights_bytes(base_folder(bench, pipeline)))
     attempts: list[_Attempt] = []
@@ -241,17 +223,18 @@ def _target(bench: Workbench, settings: LLMRungSettings) -> float | None:
     return bench.config.gate.target if settings.size_target is None else settings.size_target
 
 
-def _without_llm(pipeline: PipelineConfig) -> PipelineConfig:
-    """The same retrieval, answered by the extractive reader: what an LLM has to be worth its cost against."""
-    return with_changes(pipeline, {"generate": {"kind": "extractive"}})
+def _extractive(context: RungContext, best: _Attempt, metric: str) -> float | None:
+    """The extractive reader's dev mean on the same retrieval: what an LLM has to be worth its cost against."""
+    reads = dev_estimate(context.bench, with_changes(best.candidate, {"generate": {"kind": "extractive"}}), metric).mean
+    if reads is not None and reads >= (best.after.mean or 0.0):
+        context.note(
+            f"  note: the extractive reader, which costs nothing, scores {reads:.3f} {metric} on dev on the same "
+            f"contexts, the adapter {best.after.mean or 0.0:.3f}"
+        )
+    return reads
 
 
 # --- what is recorded -------------------------------------------------------------------------------------------------
-
-
-def _compare(bench: Workbench, metric: str, candidate: Evaluation, incumbent: Evaluation) -> Comparison:
-    groups, config = clusters(bench.questions), bench.config
-    return compare_metric(metric, candidate.scores, incumbent.scores, groups, "dev", config.gate.alpha, config.seed)
 
 
 def _data_details(data: LoraData) -> dict[str, Any]:
@@ -270,14 +253,6 @@ def _data_details(data: LoraData) -> dict[str, Any]:
             **{name: list(getattr(done, name)) for name in ("rewritten", "refused", "failed")},
         }
     return details
-
-
-def _prompt_details(found: PromptSearch, settings: LLMRungSettings, metric: str) -> dict[str, Any]:
-    if not settings.prompts and settings.reference is None:
-        return {}
-    reference = found.reference and found.reference.model_dump(mode="json")
-    tried = {"tried": len(found.trials), "changes": found.changes, metric: found.estimate.mean, "reference": reference}
-    return {"prompts": tried}
 
 
 def _further(

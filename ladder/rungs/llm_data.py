@@ -17,7 +17,7 @@ from ...core.types import Chunk, Question, Split
 from ...llm_ft.checks import DataReport, check_examples
 from ...llm_ft.curator import Curated, TeacherSettings, curate
 from ...llm_ft.examples import Example, ExampleSet, ExampleSettings, build_examples
-from ...llm_ft.preference import Preference, PreferenceSettings, load_preferences
+from ...llm_ft.preference_data import Preference, PreferenceSettings, load_preferences
 from ...llm_ft.tokens import Encoder, fits_window
 from ...rag.generate import LLMGeneratorSettings
 from ..config import PipelineConfig, with_changes
@@ -37,6 +37,7 @@ class LoraData:
         train: Examples of the train questions.
         dev: Examples of the dev questions, as the pipeline will see them.
         report: What the checks say of the train examples; the caller decides what its errors stop.
+        notes: What had to be decided for the model's tokenizer, as sentences.
         edge: Train questions that get further examples, as the pipeline answers them wrongly.
         curated: What the teacher did; None without one.
     """
@@ -45,6 +46,7 @@ class LoraData:
     train: ExampleSet
     dev: ExampleSet
     report: DataReport
+    notes: tuple[str, ...] = ()
     edge: tuple[str, ...] = ()
     curated: Curated | None = None
 
@@ -97,7 +99,7 @@ def lora_data(bench: Workbench, pipeline: PipelineConfig, settings: LLMRungSetti
     encoder = Encoder.from_folder(base)
     window = encoder.limit(settings.train.max_length)
     report = check_examples(train.examples, settings.checks, held_out, encoder, window)
-    return LoraData(base, train, dev, report, edge, curated)
+    return LoraData(base, train, dev, report, tuple(encoder.notes), edge, curated)
 
 
 def base_folder(bench: Workbench, pipeline: PipelineConfig) -> Path:

@@ -18,7 +18,8 @@ from ...llm_ft.curve import CurveSettings, advise, doubling_gains, share_of
 from ...llm_ft.examples import Example
 from ...llm_ft.forgetting import Forgetting, ForgettingSettings, general_prompts, measure_forgetting
 from ...llm_ft.model_card import write_model_card
-from ...llm_ft.preference import Preference, PreferenceSettings, train_preferences
+from ...llm_ft.preference import train_preferences
+from ...llm_ft.preference_data import Preference, PreferenceSettings
 from ...llm_ft.search import SearchTrial, advise_next, best_trial
 from ...llm_ft.settings import LoraSettings
 from ...llm_ft.train import train_lora

@@ -19,6 +19,7 @@ from ..scoring import clusters, estimates
 from ..sweep.evaluate import Evaluator, Outcome, Task, needs_of
 from ..sweep.search import coordinate_points
 from ..sweep.space import key_of, merged, needed
+from ..words import compact
 from .base import Proposal, RungContext, Trial
 
 __all__ = ["changes_answers_only", "propose_retrieval"]
@@ -114,9 +115,18 @@ class _Phase:
                 raise StageError(f"the incumbent cannot be scored: {outcome.error}")
             if outcome.status == "ok":
                 self._warn_of_lost_documents(pipeline)
-            score = outcome.value(self._objective)
-            self._known[key] = (float("-inf") if score is None else score, changes)
+            self._known[key] = (self._reached(outcome), changes)
         return self._known[key]
+
+    def _reached(self, outcome: Outcome) -> float:
+        """The objective; minus infinity where so many scores are missing that the rest flatters."""
+        score = outcome.value(self._objective)
+        missing, asked = outcome.missing(self._objective)
+        if score is not None and missing <= self._context.bench.config.gate.max_missing * asked:
+            return score
+        if missing:
+            self._context.note(f"  not a choice: {missing} of {asked} scores are missing")
+        return float("-inf")
 
     def _trial(self, axis: str, value: Any, changes: Point, outcome: Outcome) -> Trial:
         seconds = round(sum(outcome.stage_seconds.values()), 3)
@@ -145,5 +155,5 @@ class _Phase:
         self._trials.append(trial)
         mean = trial.estimate.mean if trial.estimate else None
         shown = f"{mean:.4f}" if mean is not None else trial.error or "no score"
-        what = trial.axis if trial.value is None else f"{trial.axis} = {trial.value}"
+        what = trial.axis if trial.value is None else f"{trial.axis} = {compact(trial.value)}"
         self._context.note(f"  trial {len(self._trials)}: {what}: {trial.objective} {shown}")

@@ -91,6 +91,11 @@ class Outcome:
         there = [value for value in self.values.get(name, []) if value is not None]
         return float(np.mean(there)) if there else None
 
+    def missing(self, name: str) -> tuple[int, int]:
+        """How many questions lack a score of a metric, and how many it applies to."""
+        values = self.values.get(name, [])
+        return sum(value is None for value in values), len(values)
+
 
 @dataclass(frozen=True)
 class Needs:

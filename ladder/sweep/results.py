@@ -33,7 +33,7 @@ class Result:
     Attributes:
         configuration: Which.
         outcome: Of all its questions so far.
-        dropped: Why a race stopped it; empty where none did.
+        dropped: Why it is no choice: a race stopped it, or too many scores are missing; empty where it is one.
         broken: The constraint that it does not meet; empty where it meets all.
         trial: Its first line in the file of trials.
     """
@@ -62,7 +62,7 @@ class TrialRecord(Model):
     point: dict[str, Any]
     """Axis: value."""
     status: Literal["ok", "infeasible", "dropped", "timeout", "failed"]
-    """`infeasible`: a constraint is not met. `dropped`: a race stopped it."""
+    """`infeasible`: a constraint is not met. `dropped`: a race stopped it, or too many scores are missing."""
     error: str
     """Why it is not `ok`."""
     objectives: dict[str, float | None]

@@ -266,7 +266,15 @@ class Sweep:
             part = result.outcome.part
             if result.status == "ok" and part is not None and len(part) < len(self.questions):
                 result.dropped = f"{len(part)} of {len(self.questions)} questions when the sweep ended"
+            short = [name for name in self.judge.objectives if self._lacks(result.outcome, name)]
+            if result.status == "ok" and not result.dropped and short:
+                missing, asked = result.outcome.missing(short[0])
+                result.dropped = f"{missing} of {asked} scores of {short[0]} are missing"
         return [result for result in everything if result.configuration is not self.baseline]
+
+    def _lacks(self, outcome: Outcome, metric: str) -> bool:
+        missing, asked = outcome.missing(metric)
+        return missing > self.config.gate.max_missing * asked
 
     def _compared(self, tried: Sequence[Result]) -> tuple[dict[str, GainRecord], BaselineRecord | None]:
         """Every configuration against the pipeline as configured, where that can be tested."""

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from ...core.cache import digest
 from ...core.config import apply_overrides
 from ...core.errors import ConfigError, RagladderError
-from ..config import PipelineConfig, with_changes
+from ..pipeline_config import PipelineConfig, with_changes
 from .expressions import Constraint
 from .settings import SweepSettings
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
+from ..words import compact
 from .baseline import BaselineRecord, GainRecord
 from .results import SweepRecord, TrialRecord
 
@@ -16,8 +16,13 @@ _WIDTH = 100
 
 def point_text(point: dict[str, Any]) -> str:
     """A point in words."""
-    said = [f"{axis}={value if isinstance(value, str) else json.dumps(value)}" for axis, value in point.items()]
+    said = [f"{axis}={_value(value)}" for axis, value in point.items()]
     return ", ".join(said) or "the starting pipeline"
+
+
+def _value(value: Any) -> str:
+    """In brackets where it is of several words: other axes follow."""
+    return f"({compact(value)})" if isinstance(value, dict) and len(value) > 1 else compact(value)
 
 
 def number(value: float | None) -> str:
@@ -94,10 +99,7 @@ def _knobs(record: SweepRecord) -> list[str]:
     lines = ["", f"which knobs mattered (share of the variance of {record.objectives[0]}; means by value):"]
     for axis in record.axes:
         share = "      " if axis.importance is None else f"{axis.importance:6.1%}"
-        means = "  ".join(
-            f"{row.value if isinstance(row.value, str) else json.dumps(row.value)}: {number(row.mean)}"
-            for row in axis.values
-        )
+        means = "  ".join(f"{_value(row.value)}: {number(row.mean)}" for row in axis.values)
         lines.append(f"  {share}  {axis.axis}  {_cut(means)}")
     return lines
 

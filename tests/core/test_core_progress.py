@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 
 import pytest
-from ragladder.core.progress import Reporter
+from ragladder.core.progress import Reporter, Task
 
 
 def test_lines_go_to_standard_error_and_the_log_and_details_to_the_log(
@@ -40,6 +41,14 @@ def test_a_long_task_prints_count_rate_and_time_left(capsys: pytest.CaptureFixtu
     first, last = capsys.readouterr().err.splitlines()
     assert re.fullmatch(r"encode: 1/4 texts, \S+/s, about \d+ s left", first)
     assert re.fullmatch(r"encode: 4/4 texts, \S+/s", last)
+
+
+@pytest.mark.parametrize(("seconds", "left"), [(10, r"9\d s"), (60, "9 min"), (3600, "9 h 0 min")])
+def test_time_left_is_in_the_unit_that_one_would_say(seconds: int, left: str) -> None:
+    task = Task("train", 10, "steps", Reporter(quiet=True), done=1, started=time.monotonic() - seconds)
+    assert re.search(f"about {left} left$", task.state())
+    fast = Task("encode", 90_000, "texts", Reporter(quiet=True), done=50_000, started=time.monotonic() - 20)
+    assert re.search(r", 2,[45]\d\d/s,", fast.state())
 
 
 def test_a_task_of_unknown_length_has_no_time_left(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +87,17 @@ def test_distillation_learns_the_teachers_margins(
     assert result.history[-1].loss < result.history[0].loss
 
 
+@pytest.mark.parametrize("loss", ["multiple_negatives", "symmetric", "gist", "margin_mse", "distill_kl"])
+def test_several_negatives_a_pair_are_learnt_from(tiny_model: Path, tmp_path: Path, loss: str) -> None:
+    many = [Pair(p.question_id, p.query, p.positive, p.chunk_id, (*p.negatives, f"a {p.chunk_id} cat")) for p in PAIRS]
+    changes: dict = {"epochs": 1, "mini_batch_size": 4} if loss == "gist" else {"epochs": 1}
+    if loss in ("margin_mse", "distill_kl"):
+        many = [replace(pair, scores=(2.0, 0.5, -1.0)) for pair in many]
+    result = train_embedder(tiny_model, many, margin, settings(loss=loss, **changes), tmp_path, Resources())
+    assert result.with_negatives == len(PAIRS)
+    assert result.best_score > result.base_score
+
+
 def test_rows_hold_what_the_loss_reads() -> None:
     scored = [Pair("q", "a", "b", "c", (), (0.3,)), Pair("r", "d", "e", "f", ("g",))]
     (rows,) = training_rows(scored, settings(loss="cosent")).values()
@@ -107,6 +119,7 @@ def test_rows_hold_what_the_loss_reads() -> None:
         (PLAIN, {"loss": "cosent"}, "all pairs have the same"),
         (PAIRS, {"loss": "margin_mse"}, "name a cross-encoder as `teacher`"),
         ([Pair("q", "a", "b", "c", (), (0.1,)), *PLAIN], {}, "takes every pair as a good one"),
+        ([Pair("q", "a", "b", "c", ("d", "e")), *PLAIN], {"loss": "gist"}, "gist takes one negative a pair"),
     ],
 )
 def test_pairs_that_teach_nothing_are_refused(pairs: list[Pair], changes: dict, said: str) -> None:
@@ -122,6 +135,7 @@ def test_pairs_that_teach_nothing_are_refused(pairs: list[Pair], changes: dict, 
         ({"teacher": "x"}, "teacher is for distill_kl and margin_mse"),
         ({"mini_batch_size": 4, "gradient_checkpointing": True}, "exclude each other"),
         ({"matryoshka_dims": [0]}, "at least 1"),
+        ({"loss": "gist", "hard_negatives": {"num_negatives": 2}}, "gist takes one negative a pair"),
     ],
 )
 def test_settings_that_do_not_fit_together_are_refused(changes: dict, said: str) -> None:
@@ -132,3 +146,24 @@ def test_settings_that_do_not_fit_together_are_refused(changes: dict, said: str)
 def test_a_dimension_that_the_model_lacks_is_refused(tiny_model: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="64 is more than the 32 dimensions"):
         train_embedder(tiny_model, PAIRS, margin, settings(matryoshka_dims=[64]), tmp_path, Resources())
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"mini_batch_size": 2},
+            "multiple_negatives with mini_batch_size 2 does not suit this model: .*StaticEmbedding",
+        ),
+        ({"loss": "gist"}, "the loss gist does not suit this model: "),
+    ],
+)
+def test_a_loss_that_does_not_suit_a_static_model_is_refused(
+    tiny_model: Path, tmp_path: Path, changes: dict, said: str
+) -> None:
+    from ragladder.embeddings._library import load_model
+    from ragladder.embeddings.static import distill
+
+    distill(load_model(tiny_model), tmp_path / "static", 8)
+    with pytest.raises(ConfigError, match=said):
+        train_embedder(tmp_path / "static", PAIRS, margin, settings(**changes), tmp_path / "out", Resources())

@@ -60,6 +60,22 @@ def test_a_file_of_another_kind_or_none_is_refused(tmp_path: Path) -> None:
         load_pair_file(tmp_path / "pairs.parquet")
     with pytest.raises(DataError, match="cannot be read"):
         load_pair_file(tmp_path / "none.csv")
+    with pytest.raises(DataError, match=r"feedback is read from \.jsonl"):
+        load_feedback(tmp_path / "log.csv", {})
+
+
+def test_a_table_is_read_as_it_stands(tmp_path: Path) -> None:
+    table = tmp_path / "p.csv"
+    long = "word " * 40_000
+    table.write_text(f'query,positive\r\na\u2028b,"two\nlines"\r\nlong,{long}\r\n', newline="")
+    assert [(p.query, p.positive) for p in load_pair_file(table)] == [("a\u2028b", "two\nlines"), ("long", long)]
+    table.write_text("query,positive\nhow long, exactly?,a day\n")
+    with pytest.raises(DataError, match="p.csv:2: more fields than the header names"):
+        load_pair_file(table)
+    table.write_text(",query,positive\n0,how long?,a day\n")  # as pandas writes an index
+    assert load_pair_file(table)[0].query == "how long?"
+    (tmp_path / "p.tsv").write_text("query\tpositive\nhow long, exactly?\ta day\n")
+    assert load_pair_file(tmp_path / "p.tsv")[0].positive == "a day"
 
 
 def test_clicks_and_ratings_become_pairs_and_skipped_ones_negatives(tmp_path: Path) -> None:

@@ -169,7 +169,7 @@ def test_power_follows_the_number_the_spread_and_the_groups() -> None:
     assert audit(clean(), icc=1).power[1].detectable == pytest.approx(test.detectable * 2**0.5)
     measured = audit_questions(clean(), None, AuditSettings(icc=0), measured_sd=0.15).power[1]
     assert (measured.detectable, measured.measured) == (pytest.approx(test.detectable / 2), True)
-    assert "40 test questions" in test.sentence() and "11.8 points or more" in test.sentence()
+    assert "40 test questions" in test.sentence() and "11.8 points of 100 or more" in test.sentence()
     assert design_effect([1, 1, 1], 0.5) == 1.0 and design_effect([4], 1.0) == 4.0
 
 

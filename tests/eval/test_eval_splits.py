@@ -141,6 +141,9 @@ def test_a_seed_that_fills_the_splits_of_few_documents() -> None:
         bare = [s for s in ("train", "dev", "test") if not any(q.split == s and q.evidence for q in first.questions)]
         unfilled += bool(bare)
         assert not chosen.thin and set(bare) <= set(first.thin)
+        fuller = split_questions(questions, seed=balanced_seed(questions, enough=0.8), complete=False)
+        shares = [sum(q.split == s and bool(q.evidence) for q in fuller.questions) for s in ("train", "dev", "test")]
+        assert min(n / share for n, share in zip(shares, (0.5, 0.2, 0.3), strict=True)) >= least
     assert unfilled  # without the choice some of these would be of no use
 
 

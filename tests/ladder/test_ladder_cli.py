@@ -80,10 +80,10 @@ def test_ask_answers_and_shows_what_it_read(climbed: Any, cli: Cli) -> None:
 
 def test_runs_are_listed_and_shown(climbed: Any, cli: Cli) -> None:
     run, ladder = climbed.runs()[-1], climbed.ladder()
-    [row] = parsed(cli("runs", "list", *CACHE, "--json"))
+    [row] = parsed(cli("runs", "ls", *CACHE, "--json"))
     assert {"run_id", "status", "name", "created", "summary"} <= set(row)
     assert (row["run_id"], row["status"], row["summary"]) == (run.name, "finished", ladder["summary"])
-    assert run.name in cli("runs", "list", *CACHE).out
+    assert run.name in cli("runs", "ls", *CACHE).out
     assert parsed(cli("runs", "show", *CACHE, "--json")) == ladder
     for name in (run.name, run.name[:-2], str(run), "latest"):
         assert parsed(cli("runs", "show", name, *CACHE, "--json"))["run_id"] == run.name
@@ -102,6 +102,10 @@ def test_report_is_made_again_from_the_run_folder_alone(climbed: Any, cli: Cli) 
     assert ran.code == 0
     assert str(alone / "report.html") in ran.out
     assert climbed.settings()["name"] in (alone / "report.html").read_text()
+    # What is named by its folder is named so again, since no other command would find it elsewhere.
+    assert ran.out.splitlines()[-1] == f"next:   ragladder runs show {alone}"
+    made = parsed(cli("report", alone, "--json"))
+    assert made["report"] == str(alone / "report.html") and all(Path(table).is_file() for table in made["tables"])
 
 
 def test_two_runs_are_compared_on_the_same_questions(climbed: Any, cli: Cli) -> None:

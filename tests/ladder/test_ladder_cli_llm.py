@@ -127,6 +127,28 @@ def test_prompts_are_tried_and_what_is_left_is_listed(small: Any, cli: Cli) -> N
         assert said in refused.err
 
 
+def test_what_was_decided_for_a_tokenizer_is_said_with_the_data(small: Any, cli: Cli, tmp_path: Path) -> None:
+    bare = tmp_path / "bare"
+    shutil.copytree(small.settings()["pipeline"]["generate"]["llm"]["model"], bare)
+    (bare / "chat_template.jinja").unlink()
+    config = json.loads((bare / "tokenizer_config.json").read_text())
+    del config["pad_token"]
+    (bare / "tokenizer_config.json").write_text(json.dumps(config))
+    ran = cli("llm", "data", small.config, "--show", 0, "--set", f"pipeline.generate.llm.model={bare}")
+    assert ran.code == 0, ran.err
+    assert "note: the model has no chat template: messages are joined by blank lines" in ran.out
+    assert "note: the tokenizer has no pad token: its end-of-sequence token '<|end|>' is used" in ran.out
+    assert "note: 13 train questions are few, 50 to 100 a usual start: `ragladder llm curve`" in ran.out
+
+
+def test_a_climb_that_could_not_train_in_the_end_does_not_begin(small: Any, cli: Cli) -> None:
+    before = small.stages()
+    for command in ("check", "climb"):
+        ran = cli(command, small.config, "--set", "rungs.llm.train.quantize=4bit")
+        assert ran.code == 2 and "4bit" in ran.err
+    assert small.stages() == before and not small.runs()
+
+
 def test_a_page_of_samples_is_written(small: Any, cli: Cli) -> None:
     ran = cli("llm", "data", small.config, "--show", 2, "--page", "page.md")
     assert ran.code == 0, ran.err
@@ -244,10 +266,11 @@ def test_the_plan_counts_prompts_search_and_curve_beside_the_training(small: Any
     ran = cli("check", small.config)
     assert ran.code == 0, ran.err
     assert "trainings at most: 4.75 (1 the adapter, 3 search, 0.75 learning curve)" in ran.out
-    # two rounds over three templates and one chain of two calls; the candidate may keep the chain on test
+    # two rounds over three templates and one chain of two calls; a prompt may keep the chain, an adapter does not
     parts = f"{2 * 5 * dev} prompts, {dev} adapters on dev, {2 * dev} learning curve, 16 general prompts"
-    total = 13 * dev + 16 + 2 * test
-    assert f"on this machine at most: {total} ({parts}, {2 * test} the candidate on test)" in ran.out
+    tests = f"{2 * test} the best prompt on test, {test} the adapter on test"
+    total = 13 * dev + 16 + 3 * test
+    assert f"on this machine at most: {total} ({parts}, {tests})" in ran.out
     assert f"calls of other LLMs at most: {2 * dev} reference" in ran.out
     assert "LLM calls behind an endpoint: 0" in ran.out
     settings["rungs"]["llm"]["reference"] = {"kind": "openai", "base_url": "http://127.0.0.1:9/v1", "model": "m"}

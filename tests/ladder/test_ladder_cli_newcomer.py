@@ -170,3 +170,28 @@ def test_the_doctor_knows_every_extra(cli: Cli) -> None:
     for extra in extras.keys() - {"dev", "quickstart"}:
         packages = [name.split(">")[0] for name in extras[extra]]
         assert any(f'"{package}"' in text for package in packages), extra
+
+
+def test_the_tutorials_documents_start_as_the_tutorial_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli
+) -> None:
+    root = Path(__file__).resolve().parents[2]
+    shutil.copytree(root / "examples" / "newcomer", tmp_path / "newcomer")
+    monkeypatch.chdir(tmp_path / "newcomer")
+    command = "init mine --documents handbook --questions questions.csv"
+    block = (root / "docs" / "tutorial.md").read_text(encoding="utf-8").split(f"$ ragladder {command}\n")[1]
+    made = cli(*command.split())
+    assert made.code == 0, made.err
+    assert made.out == block.partition("```")[0]
+
+
+def test_a_workbook_and_a_passage_that_stands_nowhere_say_what_to_do(stranger: Path, cli: Cli) -> None:
+    Path("q.xlsx").write_bytes(b"PK\x03\x04")
+    book = cli("init", "p", "--documents", "docs", "--questions", "q.xlsx")
+    assert (
+        book.code == 3 and "q.xlsx: questions are read from .csv, .tsv, .jsonl; save a spreadsheet as CSV" in book.err
+    )
+    Path("q.csv").write_text("question,answer,evidence\nWho?,me,It stands nowhere.\n")
+    lost = cli("init", "p", "--documents", "docs", "--questions", "q.csv")
+    assert lost.code == 3 and "q.csv:2: no document holds the passage 'It stands nowhere.'; copy it as it" in lost.err
+    assert not Path("p").exists()

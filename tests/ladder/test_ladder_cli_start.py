@@ -43,6 +43,13 @@ def test_help_names_every_command_in_a_whole_sentence_of_plain_text() -> None:
         assert line.endswith("."), line
         assert not line.endswith("..."), line
     assert "\x1b" not in text
+    assert "\n    ragladder init mine --documents DOCS --questions QUESTIONS.csv\n    ragladder climb mine/" in text
+
+
+@pytest.mark.parametrize("group", ["runs", "configs", "data", "judge", "embed", "llm"])
+def test_a_group_lists_its_commands_in_whole_sentences(group: str) -> None:
+    listed = run(group, "--help").stdout.split("Commands:\n")[1]
+    assert listed.rstrip().endswith(".") and "..." not in listed
 
 
 @pytest.mark.parametrize(
@@ -66,12 +73,18 @@ def test_init_says_what_to_run_next_and_refuses_a_full_folder(tmp_path: Path) ->
     done = run("init", str(folder))
     assert done.returncode == 0 and (folder / "quickstart.yaml").is_file()
     assert done.stdout.splitlines()[-1] == f"next: cd '{folder}' && ragladder climb quickstart.yaml"
+    first = (folder / "quickstart.yaml").read_text().splitlines()[0]
+    assert first == "# yaml-language-server: $schema=experiment.schema.json"
+    assert (folder / "experiment.schema.json").is_file()
     again = run("init", str(folder))
     assert again.returncode == 3 and again.stderr.startswith("error: ") and again.stdout == ""
 
 
 def test_no_run_yet_says_how_to_make_one(tmp_path: Path) -> None:
-    assert "ragladder climb CONFIG" in run("runs", "list", "--cache-dir", str(tmp_path)).stdout
+    for name in ("ls", "list"):  # the second is what it was called before
+        assert "ragladder climb CONFIG" in run("runs", name, "--cache-dir", str(tmp_path)).stdout
+    empty = run("ask", "latest", " ", "--cache-dir", str(tmp_path))
+    assert empty.returncode == 2 and empty.stderr.startswith("error: the question is empty")
     asked = run("ask", "latest", "why?", "--cache-dir", str(tmp_path))
     assert asked.returncode == 3 and asked.stderr.startswith("error: no run is called 'latest'")
     assert "ragladder climb CONFIG" in asked.stderr
@@ -103,7 +116,7 @@ def test_libraries_cannot_bring_their_debug_lines_to_the_terminal(verbose: bool,
     assert levels == [level for level in shown for _ in range(2)]
 
 
-def test_ctrl_c_exits_with_130_and_says_that_nothing_is_lost() -> None:
+def test_ctrl_c_exits_with_130_and_says_the_command_to_resume() -> None:
     code = """
 import os, signal
 from ragladder.ladder.cli import app as module
@@ -112,7 +125,7 @@ def wait(): os.kill(os.getpid(), signal.SIGINT)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs deaf to it
 module.main()"""
     done = run("wait", code=code)
-    assert done.returncode == 130 and "run the same command again to go on" in done.stderr
+    assert done.returncode == 130 and "go on by the same command:\n  ragladder wait\n" in done.stderr
     assert "Traceback" not in done.stderr
 
 

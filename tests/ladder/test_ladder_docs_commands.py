@@ -51,6 +51,12 @@ NOT_RUN = {
     "accelerate launch --num_processes 4 -m ragladder embed train CONFIG": "several GPUs, the same by accelerate",
     "torchrun --nproc-per-node 2 -m ragladder llm train CONFIG": "several GPUs; test_llm_ft_processes starts two",
     "ragladder embed train configs/embed-beir.yaml --set data.path=DIR": "needs a BEIR folder of real size",
+    "python benchmarks/embed_train.py --train DIR/feedbackqa:dev --general $NQ:dev --other $NQ:test DIR/scifact:test": (
+        "needs public data sets, and an hour"
+    ),
+    "python benchmarks/embed_train.py --train DIR/scifact:test --general $NQ:dev --other $NQ:test DIR/feedbackqa:dev": (
+        "likewise"
+    ),
     "ragladder sweep configs/sweep-chunking.yaml": "18 encodings of the quickstart's documents: minutes",
 }
 """Fenced commands that no test runs, and why."""

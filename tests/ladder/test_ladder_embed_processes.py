@@ -1,4 +1,4 @@
-"""`torchrun -m ragladder embed train`: two real processes on the CPU share one training out."""
+"""`torchrun` or `accelerate launch` of `embed train`: two real processes on the CPU share one training out."""
 
 from __future__ import annotations
 
@@ -24,10 +24,34 @@ def setting(batch_size: int = 4, max_length: int = 256) -> tuple[str, ...]:
     return ("--set", rung, "--set", "pipeline.embed.model=model")
 
 
-def launched(workspace: Any, *arguments: object, processes: int = 2) -> subprocess.CompletedProcess[str]:
-    """Runs a command as torchrun starts it."""
-    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes))
-    command = [sys.executable, *launcher, "-m", "ragladder", *map(str, arguments)]
+TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+# On a machine without GPUs accelerate starts several processes only when told that they are for GPUs.
+ACCELERATE = ("accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--mixed_precision", "bf16")
+# With a double of a second device that has too little memory for more than two pairs.
+SMALL_MEMORY = """
+import os, runpy, torch
+from ragladder.embeddings._trial import Trial
+
+backward = Trial.backward
+
+def small(self, batch):
+    if os.environ["RANK"] == "1" and len(batch["anchor"]) > 2:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+    return backward(self, batch)
+
+Trial.backward = small
+runpy.run_module("ragladder", run_name="__main__", alter_sys=True)
+"""
+
+
+def launched(
+    workspace: Any,
+    *arguments: object,
+    launcher: tuple[str, ...] = TORCHRUN,
+    program: tuple[str, ...] = ("-m", "ragladder"),
+) -> subprocess.CompletedProcess[str]:
+    """Runs a command as a launcher starts it."""
+    command = [sys.executable, "-m", *launcher, *program, *map(str, arguments)]
     return subprocess.run(command, cwd=workspace.root, capture_output=True, text=True, timeout=280)
 
 
@@ -45,9 +69,10 @@ def model_without_dropout(workspace: Any) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_make_the_training_of_one(workspace: Any, cli: Cli) -> None:
+@pytest.mark.parametrize("launcher", [TORCHRUN, ACCELERATE], ids=["torchrun", "accelerate"])
+def test_two_processes_make_the_training_of_one(workspace: Any, cli: Cli, launcher: tuple[str, ...]) -> None:
     model_without_dropout(workspace)
-    ran = launched(workspace, "embed", "train", workspace.config, "--json", *setting())
+    ran = launched(workspace, "embed", "train", workspace.config, "--json", *setting(), launcher=launcher)
     assert ran.returncode == 0, ran.stderr
     result = json.loads(ran.stdout)  # one process prints
     assert result["training"]["processes"] == 2
@@ -73,3 +98,17 @@ def test_processes_that_cannot_share_a_batch_are_refused_once(workspace: Any) ->
     assert ran.returncode != 0
     assert ran.stderr.count("error: train embedder: batch_size 5 cannot be shared out among 2 processes") == 1
     assert not any(name.startswith("embedding-train") for name in workspace.stages())
+
+
+@pytest.mark.slow
+def test_where_one_process_lacks_memory_all_halve_the_batch(workspace: Any) -> None:
+    model_without_dropout(workspace)
+    (workspace.root / "small.py").write_text(SMALL_MEMORY)
+    command = ("embed", "train", workspace.config, *setting(batch_size=8))
+    ran = launched(workspace, *command, program=("small.py",))
+    assert ran.returncode == 0, ran.stderr
+    assert (ran.stdout + ran.stderr).count("out of memory; starting again with batch_size 4") == 1
+    (stage,) = (name for name in workspace.stages() if name.startswith("embedding-train"))
+    result = json.loads((workspace.cache / "stages" / stage / "training.json").read_text())
+    assert (result["batch_size"], result["processes"]) == (4, 2)
+    assert len(result["history"]) == 2 * 3

@@ -184,3 +184,75 @@ def test_a_rung_that_trains_nothing_is_refused(workspace: Any, cli: Cli) -> None
     ran = cli("embed", "train", workspace.config, "--set", nothing)
     assert ran.code == 2
     assert "there is nothing to train" in ran.err
+
+
+def test_a_kill_after_the_last_epoch_does_not_cost_the_training(
+    workspace: Any, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ragladder.ladder.rungs import embedding_stages
+
+    compare = embedding_stages.paired_comparison
+    calls = []
+
+    def killed_once(*values: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        return compare(*values)
+
+    monkeypatch.setattr(embedding_stages, "paired_comparison", killed_once)
+    command = ("embed", "train", workspace.config, *rung("adapter: null"))
+    assert cli(*command).code == 130
+    assert not any(name.startswith("embedding-train") for name in workspace.stages())
+    again = cli(*command)
+    assert again.code == 0 and "going on after epoch 1" in again.out + again.err
+    assert "epoch 1/1" not in again.out + again.err, "nothing is trained again"
+    assert not list((workspace.cache / "training").glob("embedding-*"))
+
+
+def test_what_the_general_set_forbids_is_said(workspace: Any, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ragladder.ladder.general_set import GeneralSet
+
+    beir(workspace.root / "general")
+    scores = iter((0.9, 0.5, 0.6))  # a double's: of the base, of the trained weights, of a share of them
+    monkeypatch.setattr(GeneralSet, "score", lambda self, encode: next(scores))
+    general = "general: {path: general, queries: 10, documents: 20, max_loss: 0.1, tries: 1}"
+    train = "train: {epochs: 3, dtype: fp32, wise_ft: [], learning_rate: 5.0e-3, batch_size: 4, freeze_layers: 0}"
+    wanted = ("--set", f"rungs.embedding={{{train}, metric: ndcg@5, adapter: null, {general}}}")
+    result = parsed(cli("embed", "train", workspace.config, "--json", *wanted))
+    candidates = dict(result["training"]["candidates"])
+    # By a line, .9 of what may be lost is lost at this share.
+    assert sorted(candidates) == pytest.approx([0, 0.9 * 0.1 / 0.4, 1]) and candidates[1.0] > candidates[0.0]
+    assert (result["improved"], result["overrides"]) == (False, [])
+    best = max(sorted(candidates), key=lambda share: candidates[share])
+    gained = candidates[best] - candidates[0.0]
+    assert f"the base itself; a share of {best:.3g} is better" in result["kept"]
+    assert f"better on dev by {gained:.4f}, but loses 0." in result["kept"]
+    ran = cli("embed", "train", workspace.config, *wanted)
+    assert f"kept: {result['kept']}" in ran.out
+    assert "general set ndcg@10: 0.9000 before, 0.9000 after" in ran.out
+
+
+def test_the_searchs_first_trial_is_the_training_of_the_config_and_bad_pairs_of_settings_fail_alone(
+    workspace: Any, cli: Cli
+) -> None:
+    train = "train: {epochs: 1, dtype: fp32, wise_ft: [], batch_size: 8, mini_batch_size: 4}"
+    space = "trials: 5, batch_size: [8], loss: [multiple_negatives, triplet], epochs: [1, 1]"
+    own = ("--set", f"rungs.embedding={{{train}, metric: ndcg@5, adapter: null, search: {{{space}}}}}")
+    found = parsed(cli("embed", "search", workspace.config, "--json", *own))
+    states = {trial["settings"]["loss"]: trial["state"] for trial in found["trials"]}
+    assert states == {"multiple_negatives": states["multiple_negatives"], "triplet": "failed"}
+    bad = next(trial for trial in found["trials"] if trial["state"] == "failed")
+    assert "mini_batch_size is for" in bad["error"]
+    assert parsed(cli("embed", "train", workspace.config, "--json", *own))["reused"] is True
+
+
+def test_mean_pooling_of_a_plain_transformer_is_said_where_it_is_used(workspace: Any, cli: Cli) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    model = workspace.settings()["pipeline"]["embed"]["model"]
+    transformer: Any = SentenceTransformer(model, device="cpu")[0]
+    transformer.save(str(workspace.root / "plain"))
+    ran = cli("eval", workspace.config, "--split", "dev", "--set", "pipeline.embed.model=plain")
+    assert ran.code == 0
+    assert (ran.out + ran.err).count("mean pooling is taken") == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,17 @@ from judge_server_double import JudgeServer, agrees
 from ragladder.core.chat.types import ChatRequest, Completion, Probe
 from ragladder.core.errors import DataError
 from ragladder.core.progress import Reporter
+from ragladder.ladder import climb as climbing
 from ragladder.ladder.climb import prepare
 from ragladder.ladder.config import with_changes
+from ragladder.ladder.gate import Decision, beats_both
 from ragladder.ladder.llm_settings import BARE_TEMPLATE
-from ragladder.ladder.records import EstimateRecord
-from ragladder.ladder.rungs import RungContext, propose_llm
-from ragladder.ladder.rungs import llm as rung
+from ragladder.ladder.records import EstimateRecord, LadderRecord
+from ragladder.ladder.report import build_report
+from ragladder.ladder.report.findings import compared
+from ragladder.ladder.rungs import Proposal, RungContext, llm_prompts, propose_llm, propose_prompt
+from ragladder.ladder.rungs.llm_after import on_test as on_test_of
 from ragladder.ladder.rungs.llm_after import side_by_side
-from ragladder.ladder.rungs.llm_prompts import PromptSearch
 from ragladder.ladder.scoring import evaluate_fully
 
 TRAIN = {"epochs": 1, "max_length": 480, "learning_rate": 2e-2, "rank": 4, "dtype": "float32"}
@@ -76,13 +80,15 @@ def test_everything_around_a_training_is_done_and_recorded(
     space: Any, tiny_llm: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     notes: list[str] = []
+    larger = shutil.copytree(tiny_llm, space.root / "larger")
+    (larger / "more.safetensors").write_bytes(bytes(8))  # sizes go by the bytes of the weights
     changes = {
-        "prompts": {"generate.prompt.template": ["plain"]},
+        "reference": {"kind": "local", "model": str(tiny_llm)},
         "bake_prompt": True,
         "edge_copies": 1,
         "teacher": {"llm": {"kind": "local", "model": str(tiny_llm)}, "min_grade": 3},
         "search": {"trials": 2},
-        "sizes": [str(tiny_llm)],
+        "sizes": [str(larger), str(tiny_llm)],
         "size_target": 0.0,
         "curve": {"shares": [0.5]},
         "forgetting": {"max_tokens": 4},
@@ -95,8 +101,7 @@ def test_everything_around_a_training_is_done_and_recorded(
     monkeypatch.setattr(context.bench, "component", fake)
     proposal = propose_llm(context, settings)
     details = proposal.details
-    assert [trial.axis for trial in proposal.trials] == ["generate.prompt.template"]
-    assert details["prompts"]["tried"] == 1
+    assert details["reference"]["n"] == 13
     edge = details["edge_cases"]
     assert {row["question_id"] for row in edge["answers"]} == set(edge["questions"])
     assert len(edge["questions"]) >= 5
@@ -108,44 +113,144 @@ def test_everything_around_a_training_is_done_and_recorded(
     # nine answerable questions are left and one is not; at most a further example for each edge case
     assert 10 < details["data"]["examples"] <= 10 + len(details["train_edge_cases"])
     assert 1 <= len(details["search"]) <= 2
-    assert [row["chosen"] for row in details["sizes"]] == [True]
+    # the smallest comes first, meets the target, and ends it
+    assert [(row["model"], row["chosen"]) for row in details["sizes"]] == [(str(tiny_llm), True)]
     assert [point["share"] for point in details["curve"]["points"]] == [0.5, 1.0]
     assert details["curve"]["advice"] in ("more_data", "bigger_model", "stop", "unclear")
     assert "rise" in details["forgetting"] or "answers none" in details["forgetting"]["error"]
-    assert details["against_prompt"]["wins"] + details["against_prompt"]["ties"] <= 13
     made = proposal.candidate or proposal.tried
     assert made is not None
     if made.generate.llm.adapter is not None:
         assert made.generate.prompt.template == BARE_TEMPLATE
     assert any("edge cases left by the prompt" in note for note in notes)
     assert any("edge cases on dev: " in note for note in notes)
-    assert proposal.after is not None
     arms = [context.bench.evaluate(one, "test") for one in (context.incumbent, made)]
-    on_test = proposal.after(arms[0], arms[1])["edge_cases_on_test"]
+    on_test = on_test_of(context.bench, "token_f1", notes.append)(arms[0], arms[1])["edge_cases_on_test"]
     assert len(on_test["questions"]) >= 5
     assert set(on_test["questions"]) <= {q.id for q in context.bench.split("test")}
     json.dumps(details)
 
 
-def test_a_better_prompt_alone_is_proposed_where_the_adapter_is_no_clear_gain(
-    space: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    context = context_of(space, {}, [])
+def test_an_adapter_that_is_no_better_on_dev_is_shown_as_tried(space: Any) -> None:
+    context = context_of(space, {"train": {**TRAIN, "learning_rate": 1e-9}}, [])
     settings = context.bench.config.rungs.llm
     assert settings is not None
-    better = with_changes(context.incumbent, {"generate.prompt.template": "plain"})
-    estimate = EstimateRecord(mean=0.99, low=0.9, high=1.0, n_ok=13, n=13)
-    found = PromptSearch(better, {"generate.prompt.template": "plain"}, (), estimate, None)
-    monkeypatch.setattr(rung, "best_prompt", lambda *_: found)
     proposal = propose_llm(context, settings)
-    assert proposal.candidate == better
-    assert "without an adapter" in proposal.reason
-    # The incumbent's own prompt is the best: then nothing is proposed, and the adapter is shown as tried.
-    same = PromptSearch(context.incumbent, {}, (), estimate, None)
-    monkeypatch.setattr(rung, "best_prompt", lambda *_: same)
-    proposal = propose_llm(context, settings)
-    assert proposal.candidate is None
+    assert proposal.candidate is None and "of the base with the best prompt" in proposal.reason
     assert proposal.tried is not None and proposal.tried.generate.llm.adapter is not None
+
+
+# --- the best prompt, and what the adapter has to beat ----------------------------------------------------------------
+
+
+def test_the_prompts_are_a_candidate_of_their_own(space: Any) -> None:
+    notes: list[str] = []
+    prompts = {"retrieve.top_k": [2], "generate.prompt.template": ["no-such-template", "plain"]}
+    context = context_of(space, {"prompts": prompts}, notes)
+    settings = context.bench.config.rungs.llm
+    assert settings is not None
+    proposal = propose_prompt(context, settings)
+    assert {trial.axis for trial in proposal.trials} == set(prompts)
+    assert proposal.details["tried"] == len(proposal.trials) >= 3
+    failed = [trial for trial in proposal.trials if trial.status == "failed"]
+    assert failed and len(proposal.details["warnings"]) == len(failed)
+    start = context.bench.evaluate(context.incumbent, "dev").values("token_f1")
+    best = max(trial.estimate.mean or 0.0 for trial in proposal.trials if trial.estimate is not None)
+    if best > sum(value or 0.0 for value in start.values()) / len(start):
+        assert proposal.candidate is not None and proposal.candidate != context.incumbent
+    else:
+        assert proposal.candidate is None and "beats the incumbent's" in proposal.reason
+
+
+def test_a_prompt_whose_answers_mostly_failed_is_not_the_best(space: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A double of the scores: one template is right on the one question that it answers, the other a little better."""
+    notes: list[str] = []
+    context = context_of(space, {"prompts": {"generate.prompt.template": ["plain", "reasoned"]}}, notes)
+    settings = context.bench.config.rungs.llm
+    assert settings is not None
+    reached = {"cited": (0.5, 13), "plain": (1.0, 1), "reasoned": (0.6, 13)}
+
+    def estimate(bench: Any, pipeline: Any, metric: str) -> EstimateRecord:
+        mean, scored = reached[pipeline.generate.prompt.template]
+        return EstimateRecord(mean=mean, low=None, high=None, n_ok=scored, n=13)
+
+    monkeypatch.setattr(llm_prompts, "dev_estimate", estimate)
+    proposal = propose_prompt(context, settings)
+    assert proposal.candidate is not None and proposal.candidate.generate.prompt.template == "reasoned"
+    assert any("plain: token_f1 1.0000 (12 of 13 scores missing)" in note for note in notes)
+
+
+def climbed(
+    space: Any, monkeypatch: pytest.MonkeyPatch, prompt: dict[str, Any], adapter: dict[str, Any]
+) -> LadderRecord:
+    """A climb whose two last rungs are doubles that propose given changes of the starting pipeline."""
+
+    def proposes(changes: dict[str, Any]) -> Any:
+        return lambda context, _: Proposal(with_changes(context.bench.config.pipeline, changes), "token_f1", "a double")
+
+    settings = space.settings()
+    settings["rungs"]["llm"]["prompts"] = {"generate.prompt.template": ["plain"]}
+    space.write(settings)
+    rungs = (*climbing.RUNGS[:2], ("prompt", proposes(prompt)), ("llm", proposes(adapter)))
+    monkeypatch.setattr(climbing, "RUNGS", rungs)
+    monkeypatch.setattr(climbing, "headroom", lambda *_: None)  # readers have no weights to finetune
+    return prepare(space.config, (), Reporter(quiet=True)).run()
+
+
+# A random LLM answers nothing; extractive readers of one or two passages stand for a good prompt and an adapter.
+GOOD = {"generate": {"kind": "extractive"}, "retrieve.top_k": 1}
+OTHER = {"generate": {"kind": "extractive"}, "retrieve.top_k": 2}
+
+
+def test_an_adapter_is_compared_with_the_best_prompt_once_that_is_adopted(
+    space: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = climbed(space, monkeypatch, GOOD, OTHER)
+    assert [rung.name for rung in record.rungs] == ["retrieval", "embedding", "prompt", "llm"]
+    prompt, llm = record.rungs[2:]
+    assert prompt.decision.verdict == "adopt" and prompt.candidate is not None and llm.decision.primary is not None
+    # base prompt, best prompt and adapter, all on test
+    reached = [arm.scores["test"]["token_f1"].mean for arm in (record.baseline, prompt.candidate) if arm is not None]
+    assert prompt.decision.primary is not None
+    assert [prompt.decision.primary.incumbent, prompt.decision.primary.candidate] == pytest.approx(reached)
+    assert llm.decision.primary.incumbent == pytest.approx(reached[1])
+    assert llm.decision.prompt is None
+    page = build_report(space.runs()[-1]).read_text(encoding="utf-8")
+    assert 'id="rung-prompt"' in page and 'id="rung-llm"' in page
+    table = (space.runs()[-1] / "scores.csv").read_text(encoding="utf-8")
+    assert all(f"test,{arm},token_f1," in table for arm in ("baseline", "prompt", "llm"))
+    # two looks are planned: the prompt's half, then, as it was adopted, the whole
+    alpha = space.settings()["gate"]["alpha"]
+    assert [r.decision.primary.alpha for r in (prompt, llm) if r.decision.primary] == pytest.approx([alpha / 2, alpha])
+
+
+def test_an_adapter_has_to_beat_the_best_prompt_of_dev_too_where_test_did_not_adopt_that(
+    space: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    same = {"retrieve.fetch_k": 11}  # answers as the incumbent does: no gain
+    record = climbed(space, monkeypatch, same, GOOD)
+    prompt, llm = record.rungs[2:]
+    assert prompt.decision.verdict == "reject"
+    assert llm.decision.verdict == "adopt" and llm.decision.prompt is not None and llm.decision.primary is not None
+    assert llm.decision.prompt.lower_bound is not None and llm.decision.prompt.lower_bound > 0
+    assert any(reason.startswith("against the best prompt: ") for reason in llm.decision.reasons)
+    report = [purpose for purpose, _ in compared(llm)]
+    assert report == ["Dev: chose it", "Test: the gate", "Test: against the best prompt"]
+
+
+@pytest.mark.parametrize(
+    ("incumbent", "prompt", "verdict", "first"),
+    [
+        ("adopt", "adopt", "adopt", "one"),
+        ("adopt", "inconclusive", "inconclusive", "against the best prompt: two"),
+        ("adopt", "reject", "reject", "against the best prompt: two"),
+        ("inconclusive", "adopt", "inconclusive", "one"),
+        ("reject", "inconclusive", "reject", "one"),
+    ],
+)
+def test_the_less_favourable_verdict_counts(incumbent: Any, prompt: Any, verdict: str, first: str) -> None:
+    found = beats_both(Decision(verdict=incumbent, reasons=("one",)), Decision(verdict=prompt, reasons=("two",)))
+    assert (found.verdict, found.reasons[0], len(found.reasons)) == (verdict, first, 2)
 
 
 def test_preferences_about_dev_questions_stop_the_rung(space: Any) -> None:

@@ -15,7 +15,8 @@ import jsonschema
 import pytest
 import yaml
 from ragladder.ladder.config import load_experiment
-from ragladder.ladder.reference import ROOT, experiment_schema, reference_files, roles
+from ragladder.ladder.config_keys import roles
+from ragladder.ladder.reference import ROOT, experiment_schema, reference_files
 from ragladder.ladder.templates import shipped_configs
 
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
@@ -75,7 +76,7 @@ def test_components_are_listed_and_looked_up(cli: Callable[..., Any]) -> None:
     assert [role["name"] for role in data] == ["chunker"]
     assert {"kind", "summary", "cost", "settings"} <= set(data[0]["components"][0])
     wrong = cli("components", "chonker")
-    assert wrong.code == 2 and "there is no role 'chonker'" in wrong.err
+    assert wrong.code == 2 and "there is no role 'chonker'; did you mean 'chunker'?" in wrong.err
     assert cli("components", "chunker", "recursiv").code == 2
 
 
@@ -99,7 +100,8 @@ def test_shipped_configs_are_listed_shown_and_copied(
 def test_init_makes_a_folder_from_a_template(cli: Callable[..., Any], tmp_path: Path) -> None:
     made = cli("init", tmp_path / "mine", "--template", "judge-openai")
     assert made.code == 0 and "ragladder check judge-openai.yaml" in made.out
-    assert [file.name for file in (tmp_path / "mine").iterdir()] == ["judge-openai.yaml"]
+    made_files = sorted(file.name for file in (tmp_path / "mine").iterdir())
+    assert made_files == ["experiment.schema.json", "judge-openai.yaml"]
     assert cli("init", tmp_path / "other", "--template", "nothing").code == 2
     assert not (tmp_path / "other").exists()
 
@@ -118,6 +120,10 @@ def test_init_starts_on_ones_own_documents_and_questions(
     assert made.code == 0, made.err
     assert "12 documents read" in made.out and "48 questions, split by document" in made.out
     assert "you can detect" in made.out and "next: ragladder climb" in made.out
+    text = (tmp_path / "mine" / "ladder.yaml").read_text()
+    assert text.startswith("# yaml-language-server: $schema=experiment.schema.json\n")
+    schema = json.loads((tmp_path / "mine" / "experiment.schema.json").read_text())
+    jsonschema.Draft202012Validator(schema).validate(yaml.safe_load(text))
     config = load_experiment(tmp_path / "mine" / "ladder.yaml")
     assert config.rungs.embedding is not None and config.rungs.llm is None
     monkeypatch.chdir(tmp_path)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import os
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,7 @@ from typing import Any
 import pytest
 from ragladder.ladder.compare import compare_runs
 from ragladder.ladder.report import build_comparison, build_report
-
-from .test_ladder_report import EVIL, GOLD, write_run
+from report_run import EVIL, GOLD, write_run
 
 HERE = Path(__file__).resolve().parent
 spec = importlib.util.spec_from_file_location("ragladder_browser", HERE.parents[1] / "docs" / "images" / "browser.py")
@@ -97,6 +98,12 @@ def test_a_row_opens_by_keyboard_and_shows_everything(page: Any) -> None:
     page.wait("document.querySelector('.detail .arm')")
     assert page.run("document.querySelector('.detail mark').textContent") == GOLD
     assert page.run("document.querySelectorAll('.detail .arm').length") == 4
+    opened = "[...document.querySelectorAll('.detail .passages')].map(d => [d.open, d.firstChild.textContent])"
+    after = page.run("document.getElementById('f-to').selectedOptions[0].textContent")
+    named = [(name, is_open) for is_open, name in page.run(opened)]
+    assert len(named) == 4 and [name for name, is_open in named if is_open] == [
+        f"{after}: 2 passages, 1 with gold evidence"
+    ]
     claims = "[...document.querySelectorAll('.detail .verdicts li')]"
     verdicts = page.run(f"{claims}.map(li => [li.className, li.textContent])")
     assert [name for name, _ in verdicts] == ["", "no"]  # the baseline's two claims
@@ -122,8 +129,24 @@ def test_nothing_moves_once_it_is_drawn(page: Any) -> None:
     assert sum(found) < 0.01
 
 
-def test_it_prints(page: Any) -> None:
-    assert page.print_pdf().startswith(b"%PDF")
+def test_print_keeps_headings_with_what_follows_and_leaves_the_table_of_questions_out(page: Any) -> None:
+    from pypdf import PdfReader
+
+    sheets = PdfReader(io.BytesIO(page.print_pdf())).pages
+    # NFKC takes ligatures apart.
+    texts = [unicodedata.normalize("NFKC", " ".join(sheet.extract_text().split())) for sheet in sheets]
+    whole = " ".join(texts)
+    assert "Tuned retrieval lifts token_f1" in texts[0] and "Test was not looked at" in texts[0]  # of the last rung
+    together = {
+        "Where each dev question ended": "Dev questions by cause",
+        "What every pipeline costs a question": "against seconds a question",
+        "final pipeline against baseline. Many slices": "By kind",
+        "Provenance": "Documents sha256",
+    }
+    for heading, content in together.items():
+        assert any(heading in text and content in text for text in texts), heading
+    assert "Every dev and test question" not in whole and "Not printed: folded tables" in whole
+    assert all(len(text) > 40 for text in texts), "an empty sheet"
 
 
 @pytest.mark.parametrize("kind", ["report", "compare"])

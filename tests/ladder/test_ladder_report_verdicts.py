@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 from judge_server_double import JudgeServer, Says, agrees
+from page_reading import Page, unpacked
 from ragladder.ladder.report import build_report
-
-from .test_ladder_report import Page, unpacked
 
 
 @pytest.fixture

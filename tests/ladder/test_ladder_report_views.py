@@ -13,6 +13,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from page_reading import Page, unpacked
 from ragladder.core.config import validate
 from ragladder.core.errors import DataError
 from ragladder.ladder.compare import compare_runs
@@ -24,8 +25,7 @@ from ragladder.ladder.report.flow import CAUSES, climb_flow, flow_chart, moves, 
 from ragladder.ladder.report.sweep_charts import parallel_lines
 from ragladder.ladder.report.sweep_views import compact, of_sweep, of_trials
 from ragladder.ladder.sweep.results import SweepRecord
-
-from .test_ladder_report import Page, unpacked, write_run
+from report_run import write_run
 
 GRID = [(size, mode) for size in (128, 256) for mode in ("dense", "bm25")]
 CAUSE = st.sampled_from(CAUSES)
@@ -109,7 +109,7 @@ def test_a_guided_search_has_no_shares_and_compares_what_differs_in_one_knob() -
     assert all(knob.importance is None for knob in view.knobs)
     assert found["retrieve.mode"].alone == pytest.approx(0.4) and found["chunk"].alone == pytest.approx(0.1)
     # What all sections share is left out; what the incumbent has is named by its value where a word holds it.
-    assert {v.label for v in found["chunk"].values} == {"as it was", "section, size 128", "section, size 256"}
+    assert {v.label for v in found["chunk"].values} == {"token (as it was)", "section, size 128", "section, size 256"}
     assert {v.label for v in found["retrieve.mode"].values} == {"dense", "hybrid"}
     assert "rerank" not in found
 
@@ -177,6 +177,17 @@ def test_a_sweep_with_too_few_scores_says_so(tmp_path: Path) -> None:
         build_report(tmp_path)
 
 
+def test_an_axis_that_a_trial_does_not_name_is_as_configured_or_off(tmp_path: Path) -> None:
+    for search, word in (("coordinate", "as configured"), ("grid", "off")):
+        record = sweep_record(search=search, summary="Best of 4 on dev: 64. Not tested.")
+        del record["trials"][2]["point"]["chunk.size"]
+        (tmp_path / "sweep.json").write_text(json.dumps(record), encoding="utf-8")
+        view = of_sweep(SweepRecord.model_validate(record))
+        assert view is not None and {v.label for v in view.knobs[0].values} == {"256", "128", word}
+        page = Page(build_report(tmp_path).read_text(encoding="utf-8"))
+        assert f" {word} 1.0 s" in page.words() and page.words().index("Best of 4") < page.words().index("Not tested.")
+
+
 def test_a_line_a_trial() -> None:
     view = of_sweep(SweepRecord.model_validate(sweep_record()))
     assert view is not None
@@ -211,8 +222,9 @@ def test_every_comparison_says_what_it_was_for(tmp_path: Path) -> None:
     record = LadderRecord.model_validate_json((folder / "ladder.json").read_bytes())
     rung = record.rungs[0]
     assert [purpose for purpose, _ in compared(rung)] == ["Dev: chose it", "Test: the gate", "Test: guardrail"]
-    prompted = rung.model_copy(update={"details": {"against_prompt": rung.dev}})
-    assert compared(prompted)[-1][0] == "Dev: against the prompt" and facts(prompted.details) == []
+    again = rung.decision.primary.model_copy() if rung.decision.primary else None
+    prompted = rung.model_copy(update={"decision": rung.decision.model_copy(update={"prompt": again})})
+    assert [purpose for purpose, _ in compared(prompted)][1:3] == ["Test: the gate", "Test: against the best prompt"]
 
 
 def test_the_yaml_of_the_page_on_the_report_is_what_a_config_takes() -> None:
@@ -289,5 +301,6 @@ def test_the_command_writes_the_page(two: list[Path], tmp_path: Path) -> None:
     ran = CliRunner().invoke(app, ["compare", *map(str, two), "--html", str(page)])
     assert ran.exit_code == 0, ran.output
     assert f"page: {page}" in ran.output and page.is_file()
-    refused = CliRunner().invoke(app, ["compare", *map(str, [*two, two[0]]), "--json"])
-    assert refused.exit_code == 2
+    pair = json.loads(CliRunner().invoke(app, ["compare", *map(str, two), "--json"]).output)
+    three = json.loads(CliRunner().invoke(app, ["compare", *map(str, [*two, two[0]]), "--json"]).output)
+    assert three[0] == pair and [one["run_a"] for one in three] == [pair["run_a"]] * 2 and len(three) == 2

@@ -24,6 +24,16 @@ def choosy(question, answer, contexts):
     if question.id == "q3-0":
         raise ValueError("cannot read this one")
     return None if question.id == "q3-1" else len(contexts) / 10
+
+def lucky(question, answer, contexts):
+    """Best where it reads three passages, with which it fails on nearly all questions."""
+    if answer.text == question.answer:
+        return 1.0
+    if len(contexts) < 3:
+        return 0.3 if len(contexts) == 1 else 0.2
+    if not question.id.endswith("-2"):
+        raise ValueError("too long")
+    return 1.0
 '''
 
 
@@ -74,6 +84,33 @@ def test_a_metric_of_ones_own_can_be_what_the_gate_looks_at(team: Any, cli: Cli)
     guards = [guard["metric"] for rung in ladder["rungs"] for guard in rung["decision"]["guardrails"]]
     assert guards == ["brevity"]
     assert "brevity" in ladder["final"]["scores"]["test"]
+
+
+@pytest.fixture
+def lucky(team: Any) -> Any:
+    """Among one, two and three passages: with three, nearly all scores are missing and the rest are the highest."""
+    settings = team.settings()
+    settings["score"] |= {"answer_metric": "lucky", "custom": [{"name": "lucky", "function": "team_scores:lucky"}]}
+    settings["rungs"]["retrieval"]["space"] = {"retrieve.top_k": [2, 3]}
+    settings["sweep"] = {"space": {"retrieve.top_k": [1, 2, 3]}, "objectives": ["lucky"]}
+    team.write(settings)
+    return team
+
+
+def test_a_sweep_does_not_rank_what_is_best_where_it_can_be_scored(lucky: Any, cli: Cli) -> None:
+    record = parsed(cli("sweep", lucky.config, "--json"))
+    trials = {trial["point"]["retrieve.top_k"]: trial for trial in record["trials"]}
+    assert [trials[k]["rank"] for k in (1, 2, 3)] == [1, 2, None]
+    assert trials[3]["status"] == "dropped" and "scores of lucky are missing" in trials[3]["error"]
+
+
+def test_a_rung_does_not_choose_what_is_best_where_it_can_be_scored(lucky: Any, cli: Cli) -> None:
+    ran = cli("climb", lucky.config)
+    ladder = lucky.ladder()
+    rung = ladder["rungs"][0]
+    assert rung["candidate"] is None and rung["decision"]["primary"] is None, rung["decision"]
+    assert "not a choice: " in ran.err and "scores are missing" in ran.err, ran.err
+    assert "Keep the starting pipeline: no rung won (lucky" in ran.out
 
 
 def test_scores_of_edited_code_are_not_compared_with_those_before(team: Any, cli: Cli) -> None:

@@ -168,6 +168,7 @@ def test_the_terminal_shows_ranking_knobs_summary_and_what_to_do_next(words: Any
     assert "0 LLM calls" in ran.err
     for text in ("rank", "13 more in sweep.json", "which knobs mattered", "Best of 16 on dev", "ragladder climb"):
         assert text in ran.out
+    assert "report.html" in ran.out and (folder(words) / "report.html").is_file()
 
 
 def test_the_plan_alone_scores_nothing(words: Any, cli: Cli) -> None:

@@ -8,7 +8,7 @@ import pytest
 from ragladder.core.chat.types import Message
 from ragladder.core.components import Resources
 from ragladder.core.progress import Reporter
-from ragladder.llm_ft import Example
+from ragladder.llm_ft import Example, LoraSettings, train_lora
 
 CHAT = (
     "{% for m in messages %}{% if m['role'] == 'assistant' %}<|assistant|>\n{{ m['content'] }}<|end|>"
@@ -87,3 +87,11 @@ def cpu(tmp_path: Path) -> Resources:
 def silent() -> Reporter:
     """A reporter that prints nothing."""
     return Reporter(quiet=True)
+
+
+@pytest.fixture(scope="session")
+def adapter(tiny_model: Path, lamp_examples: list[Example], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of an adapter of the tiny model, trained on the lamps."""
+    settings = LoraSettings(rank=4, learning_rate=1e-2, epochs=2, batch_size=8, dtype="float32", max_length=128)
+    out = tmp_path_factory.mktemp("adapter")
+    return train_lora(tiny_model, lamp_examples, [], settings, out, Resources(), Reporter(quiet=True)).adapter

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -98,7 +99,7 @@ def test_the_dev_loss_is_that_of_the_saved_adapter_on_completions_alone(
 @pytest.mark.parametrize("padding", ["right", "left"])
 def test_prompt_tokens_and_padding_carry_no_loss(tiny_model: Path, padding: str) -> None:
     import torch
-    from ragladder.llm_ft.trainer import completion_loss
+    from ragladder.llm_ft.loss import completion_loss
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(tiny_model)
@@ -156,7 +157,7 @@ def test_target_modules_that_match_nothing(
 ) -> None:
     for names in (("c_attn",), ("q_proj", "lm_head"), ()):
         settings = FAST.model_copy(update={"target_modules": names})
-        with pytest.raises(ConfigError, match="target_modules: .*: down_proj, gate_proj, k_proj, o_proj, q_proj"):
+        with pytest.raises(ConfigError, match="target_modules: .*all-linear, or some of down_proj, gate_proj, k_proj"):
             train_lora(tiny_model, lamp_examples, [], settings, tmp_path, cpu, silent)
 
 
@@ -196,16 +197,16 @@ def test_a_loss_that_is_no_number_stops(
     silent: Reporter,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from ragladder.llm_ft import trainer
+    from ragladder.llm_ft import loss as losses
 
-    calls, real = [], trainer.completion_loss
+    calls, real = [], losses.completion_loss
 
     def breaks(model, inputs):
         loss, right, count = real(model, inputs)
         calls.append(model.training)
         return (loss * float("nan") if sum(calls) == 5 else loss), right, count
 
-    monkeypatch.setattr(trainer, "completion_loss", breaks)
+    monkeypatch.setattr(losses, "completion_loss", breaks)
     with pytest.raises(StageError, match=r"loss is nan at step 5: .* last good adapter is in .*checkpoint-3") as e:
         train_lora(tiny_model, lamp_examples, lamp_examples[:2], FAST, tmp_path, cpu, silent)
     kept = Path(str(e.value).rpartition(" is in ")[2].rstrip("."))
@@ -283,6 +284,20 @@ def test_only_the_first_gpu_is_trained_on(
 
 
 @pytest.mark.slow
+def test_a_base_whose_own_loss_is_no_number_is_named(
+    tiny_model: Path, lamp_examples: list[Example], tmp_path: Path, cpu: Resources, silent: Reporter
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    broken = tmp_path / "broken"
+    shutil.copytree(tiny_model, broken)
+    weights = load_file(broken / "model.safetensors")
+    weights["model.norm.weight"][:] = float("nan")
+    save_file(weights, broken / "model.safetensors", {"format": "pt"})
+    with pytest.raises(StageError, match=r"base model's own dev loss is nan: .*no checkpoint yet"):
+        train_lora(broken, lamp_examples, lamp_examples[:2], FAST, tmp_path / "out", cpu, silent)
+
+
 def test_training_resumes_after_a_kill_to_the_same_result(
     tiny_model: Path,
     lamp_examples: list[Example],
@@ -302,12 +317,12 @@ from pathlib import Path
 from ragladder.core.components import Resources
 from ragladder.core.progress import Reporter
 from ragladder.llm_ft import LoraSettings, load_examples, train_lora
-from ragladder.llm_ft import trainer
-real = trainer.completion_loss
+from ragladder.llm_ft import loss
+real = loss.completion_loss
 def slow(model, inputs):
     time.sleep(0.1)
     return real(model, inputs)
-trainer.completion_loss = slow
+loss.completion_loss = slow
 rows = load_examples(Path({str(data)!r}))
 settings = LoraSettings.model_validate_json({settings.model_dump_json()!r})
 train_lora(Path({str(tiny_model)!r}), rows, rows[:6], settings, Path({str(out)!r}), Resources(), Reporter())
