@@ -39,7 +39,8 @@ class ExampleSettings(Model):
     """Passages in a prompt; take the pipeline's own number, or the model trains on prompts that it will not see."""
     copies: int = Field(default=2, ge=1)
     """Examples made of each question. The first copy has the passages that retrieval ranks first, further ones draw
-    their distractors from all that were retrieved. Training time grows in proportion."""
+    their distractors from all that were retrieved; one that comes out as an earlier one is left out. Training time grows
+    in proportion."""
     shuffle: bool = True
     """Puts the passages of a prompt in random order, so that the model does not learn to trust a rank."""
     abstention: str = Field(default="Not documented [none]", min_length=1)
@@ -137,7 +138,7 @@ def _copies(
     """A question's examples, each with whether evidence had to be put in, and whether it lost distractors."""
     top = found[: settings.top_k]
     distractors = [chunk for chunk in found if chunk not in gold and not _holds_any(chunk, question.evidence)]
-    made = []
+    made: list[tuple[Example, bool, bool]] = []
     for copy in range(settings.copies):
         rng = random.Random(f"{settings.seed}:{question.id}:{copy}")
         with_gold = question.answerable and rng.random() < settings.p_oracle
@@ -145,7 +146,9 @@ def _copies(
         chunks = _mix(needed, distractors, found, settings, rng, first=copy == 0)
         completion = question.answer if with_gold else settings.abstention
         example, removed = _fit(question, chunks, needed, completion, render, fits)
-        made.append((example, any(chunk not in top for chunk in needed), bool(removed)))
+        # With few passages in a prompt a draw repeats, and what is there already is not trained on twice.
+        if all((example.messages, example.completion) != (one.messages, one.completion) for one, _, _ in made):
+            made.append((example, any(chunk not in top for chunk in needed), bool(removed)))
     return made
 
 

@@ -8,7 +8,7 @@ import torch
 from transformers import AttentionInterface
 
 NAME = "short_causal"
-LONGEST = 512
+LONGEST = 1024
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Prints the reader model's held-out exact match by item size and kind of question.
+"""Prints the reader model's held-out exact match by item size and task.
 
     python evaluate.py ../../configs/quickstart/model
 
@@ -11,12 +11,11 @@ from __future__ import annotations
 import argparse
 
 import torch
-from generate import ASSISTANT, END, USER, ItemWriter
+from generate import ASSISTANT, END, TASKS, USER, ItemWriter
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerFast
 
 HELD_OUT_SEED = 987_654_321
 SHAPES = ("mini", "few", "mid", "full", "long")
-KINDS = ("qa", "none", "ref", "cite", "copy", "both")
 
 
 @torch.no_grad()
@@ -31,18 +30,18 @@ def exact(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, prompt: s
 
 
 def share_right(
-    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, shape: str, kind: str, count: int
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, shape: str, task: str, count: int
 ) -> float:
-    """Returns the exact match on held-out items of one shape and kind."""
+    """Returns the exact match on held-out items of one shape and task."""
     writer = ItemWriter(HELD_OUT_SEED)
-    items = [writer.item(shape, kind) for _ in range(count)]
+    items = [writer.item(shape, task) for _ in range(count)]
     return sum(exact(model, tokenizer, item.prompt(), item.turns[0][1]) for item in items) / count
 
 
 def accuracy(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, count: int) -> dict[str, float]:
-    """Returns a quick view: plain questions by shape, and the special kinds at a middle size."""
+    """Returns a quick view: plain questions by shape, and the other tasks at a middle size."""
     scores = {f"qa/{shape}": share_right(model, tokenizer, shape, "qa", count) for shape in SHAPES[:-1]}
-    scores |= {f"{kind}/few": share_right(model, tokenizer, "few", kind, count) for kind in KINDS[1:5]}
+    scores |= {f"{task}/few": share_right(model, tokenizer, "few", task, count) for task in TASKS if task != "qa"}
     return {name: round(score, 2) for name, score in scores.items()}
 
 
@@ -55,9 +54,9 @@ def main() -> None:
     tokenizer = AutoTokenizer.from_pretrained(args.model)
     model = AutoModelForCausalLM.from_pretrained(args.model, dtype=torch.float32)
     print(f"held-out exact match, {args.count} items a cell")
-    print("shape  " + "".join(f"{kind:>7}" for kind in KINDS))
+    print("shape  " + "".join(f"{task:>7}" for task in TASKS))
     for shape in SHAPES:
-        cells = [share_right(model, tokenizer, shape, kind, args.count) for kind in KINDS]
+        cells = [share_right(model, tokenizer, shape, task, args.count) for task in TASKS]
         print(f"{shape:<7}" + "".join(f"{cell:>7.1%}" for cell in cells), flush=True)
 
 

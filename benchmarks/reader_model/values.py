@@ -6,7 +6,8 @@ import random
 import string
 from pathlib import Path
 
-DOUBLED = {"stop", "swap", "ship", "scan", "trim", "tag", "log", "wrap"}
+DOUBLED = {"cancel", "format", "label", "log", "plan", "scan", "ship", "step", "stop", "submit", "swap", "tag", "top"}
+DOUBLED |= {"transfer", "trim", "unplug", "wrap"}
 LEXICON = Path(__file__).parent / "lexicon"
 
 
@@ -274,5 +275,5 @@ class Values:
         return " > ".join(self.rng.choice(self.topics).capitalize() for _ in range(self.rng.choice((1, 2, 2))))
 
     def v_list(self) -> str:
-        words = [self.rng.choice(self.nouns) + "s" for _ in range(self.rng.choice((2, 3)))]
+        words = [inflect(self.rng.choice(self.nouns), "s") for _ in range(self.rng.choice((2, 3)))]
         return ", ".join(words[:-1]) + f" and {words[-1]}"
