@@ -39,8 +39,8 @@ class ExampleSettings(Model):
     """Passages in a prompt; take the pipeline's own number, or the model trains on prompts that it will not see."""
     copies: int = Field(default=2, ge=1)
     """Examples made of each question. The first copy has the passages that retrieval ranks first, further ones draw
-    their distractors from all that were retrieved; one that comes out as an earlier one is left out. Training time grows
-    in proportion."""
+    their distractors from all that were retrieved; one that comes out as an earlier one is left out. Training time
+    grows in proportion."""
     shuffle: bool = True
     """Puts the passages of a prompt in random order, so that the model does not learn to trust a rank."""
     abstention: str = Field(default="Not documented [none]", min_length=1)
