@@ -188,7 +188,7 @@
     const contexts = all.answers[arm]?.[row.number]?.contexts;
     if (!contexts) return "";
     const withGold = contexts.filter(([, , spans]) => spans.length).length;
-    const words = `${armName[arm]}: ${contexts.length} passages, ${withGold} with gold evidence`;
+    const words = `${armName[arm]}: ${contexts.length} passage${contexts.length === 1 ? "" : "s"}, ${withGold} with gold evidence`;
     return make("details", { class: "passages", open: arm === to() }, make("summary", {}, words),
       ...contexts.map((context, rank) => passage(context, rank, all.chunks)));
   }
