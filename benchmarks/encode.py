@@ -30,8 +30,8 @@ from typing import Any
 import numpy as np
 from ragladder.core.components import Resources
 from ragladder.core.errors import RagladderError
-from ragladder.embeddings._library import load_model, model_folder
 from ragladder.embeddings.encode import SentenceTransformerSettings, unit_vectors
+from ragladder.embeddings.models import load_model, model_folder
 from ragladder.eval.ir import ranking_metrics
 
 KINDS = (

@@ -9,9 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import threading
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ import numpy as np
 
 from .errors import DataError
 
-__all__ = ["JsonCache", "VectorCache", "canonical_json", "digest", "write_atomic"]
+__all__ = ["JsonCache", "VectorCache", "canonical_json", "digest", "whole_folder", "write_atomic"]
 
 
 def canonical_json(value: Any) -> str:
@@ -45,6 +47,28 @@ def write_atomic(path: Path, data: bytes) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(target: Path, replace: bool = False) -> Iterator[Path]:
+    """Gives a name beside a folder's to fill, so that the folder is there whole or not at all, also after a crash.
+
+    Args:
+        target: The folder.
+        replace: One with content gives way at the end; else only an empty one does.
+
+    Raises:
+        OSError: It has content.
+    """
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield temporary
+        if replace:
+            shutil.rmtree(target, ignore_errors=True)
+        os.replace(temporary, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 class JsonCache:

@@ -7,7 +7,6 @@ section that takes one is made by `component_section`: a union of the built-in s
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import os
 import sys
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Union, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Tag, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from .errors import ComponentError
+from .errors import ComponentError, did_you_mean
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -155,8 +154,8 @@ def _unfit(settings: type[BaseModel], given: Mapping[str, Any]) -> list[str]:
     if settings.model_config.get("extra") in (None, "ignore"):
         known = {*settings.model_fields, *(f.alias for f in settings.model_fields.values() if f.alias)}
         for name in sorted(set(given) - known):
-            near = difflib.get_close_matches(name, known, 1)
-            problems.append(f"{name}: unknown key" + (f" (did you mean '{near[0]}'?)" if near else ""))
+            hint = did_you_mean(name, known)
+            problems.append(f"{name}: unknown key" + (f" ({hint})" if hint else ""))
     try:
         settings.model_validate(given)
     except ValidationError as error:
@@ -184,9 +183,9 @@ def load_attribute(name: str) -> Any:
     except Exception as error:
         raise ComponentError(f"component '{name}': importing '{module_name}' failed: {error!r}") from error
     if not hasattr(module, attribute):
-        near = difflib.get_close_matches(attribute, dir(module), 1)
-        hint = f" (did you mean '{near[0]}'?)" if near else ""
-        raise ComponentError(f"component '{name}': module '{module_name}' has no '{attribute}'{hint}")
+        hint = did_you_mean(attribute, dir(module))
+        said = f"component '{name}': module '{module_name}' has no '{attribute}'"
+        raise ComponentError(said + (f" ({hint})" if hint else ""))
     return getattr(module, attribute)
 
 
@@ -240,8 +239,7 @@ def component_section(role: str, *models: type[Settings]) -> Any:
         if not isinstance(kind, str):
             raise PydanticCustomError("component_kind", "say which {role} by the key 'kind'", {"role": role})
         if kind not in kinds and not is_custom(kind):
-            near = difflib.get_close_matches(kind, kinds, 1)
-            hint = f"did you mean '{near[0]}'?" if near else "built in: " + ", ".join(sorted(kinds))
+            hint = did_you_mean(kind, kinds, "built in: " + ", ".join(sorted(kinds)))
             raise PydanticCustomError(
                 "component_kind", "unknown {role} '{kind}' ({hint})", {"role": role, "kind": kind, "hint": hint}
             )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import types
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from .errors import ConfigError
+from .errors import ConfigError, did_you_mean
 
 __all__ = ["apply_overrides", "load_config", "parse_override", "read_yaml", "to_yaml", "validate"]
 
@@ -219,9 +218,8 @@ def _describe(problem: Any, path: Path_, model: type[BaseModel]) -> str:
     name = _dotted(path) or "(top)"
     if kind == "extra_forbidden":
         known = _field_names(model, problem["loc"][:-1])
-        near = difflib.get_close_matches(str(path[-1]), known, 1)
-        hint = f" (did you mean '{near[0]}'?)" if near else f" (known: {', '.join(sorted(known))})" if known else ""
-        return f"{name}: unknown key{hint}"
+        hint = did_you_mean(str(path[-1]), known, f"known: {', '.join(sorted(known))}" if known else "")
+        return f"{name}: unknown key" + (f" ({hint})" if hint else "")
     if kind == "missing":
         return f"{name}: this key is required"
     if got is None and kind.endswith("_type"):

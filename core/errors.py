@@ -16,6 +16,8 @@ A message says what happened, where, and what to do; the CLI alone turns it into
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from importlib.util import find_spec
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "RagladderError",
     "StageError",
     "UnreachableError",
+    "did_you_mean",
     "require",
 ]
 
@@ -78,6 +81,21 @@ class BudgetError(RagladderError):
     """A limit on time, tokens or money was reached; the run can be resumed."""
 
     exit_code = 5
+
+
+def did_you_mean(asked: str, known: Iterable[str], otherwise: str = "") -> str:
+    """A question that names what was meant.
+
+    Args:
+        asked: What was written.
+        known: What could have been.
+        otherwise: The words where nothing known is near; they may list what is.
+
+    Returns:
+        "did you mean 'this'?", or `otherwise`.
+    """
+    near = get_close_matches(asked, list(known), 1)
+    return f"did you mean '{near[0]}'?" if near else otherwise
 
 
 def require(module: str, extra: str, purpose: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ..core.errors import StageError
+from ..core.memory import out_of_memory
 from ._tokens import TextTokens, Windows, check_token_vectors
 
 __all__ = ["Role", "SentenceTransformerEmbedder", "unit_vectors"]
@@ -141,7 +142,9 @@ class SentenceTransformerEmbedder:
         try:
             with torch.autocast(self.model.device.type, dtype=torch.bfloat16, enabled=self._bf16):
                 yield
-        except torch.OutOfMemoryError as error:
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
             raise StageError(
                 f"{self.source}: out of memory on {self.model.device} while encoding; lower the embedder's batch_size "
                 f"(now {self._batch_size}) or its max_length"

@@ -1,18 +1,10 @@
-"""Memory of a training: whether it ran out, and how much was used."""
+"""Memory of a training: how much was used."""
 
 from __future__ import annotations
 
 import sys
 
-__all__ = ["out_of_memory", "peak_memory_mb", "reset_peak"]
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out: on a GPU, or in PyTorch's allocator on the CPU."""
-    import torch
-
-    text = str(error)
-    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in text or "can't allocate memory" in text
+__all__ = ["peak_memory_mb", "reset_peak"]
 
 
 def reset_peak(device: str) -> None:

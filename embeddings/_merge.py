@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import uuid
 from pathlib import Path
 from typing import Any
 
+from ..core.cache import whole_folder
 from ..core.quiet import quiet_libraries
 
 __all__ = ["mix", "save_model"]
@@ -33,12 +31,7 @@ def mix(model: Any, base: dict[str, Any], best: dict[str, Any], alpha: float) ->
 
 def save_model(model: Any, target: Path, card: str) -> None:
     """Writes a model's folder with its card, whole or not at all."""
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
-    try:
+    with whole_folder(target, replace=True) as temporary:
         with quiet_libraries():
             model.save_pretrained(str(temporary), create_model_card=False)
         (temporary / "README.md").write_text(card, encoding="utf-8")
-        shutil.rmtree(target, ignore_errors=True)
-        os.replace(temporary, target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

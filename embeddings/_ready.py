@@ -8,8 +8,8 @@ from contextlib import contextmanager, nullcontext
 from typing import Any, Literal
 
 from ..core.errors import ConfigError
-from ._library import position_limit
 from ._lora import attach_lora
+from .models import position_limit
 from .train_settings import EmbedTrainSettings
 
 __all__ = [

@@ -15,12 +15,11 @@ from ..core.components import Resources
 from ..core.devices import fingerprint
 from ..core.distributed import world_size
 from ..core.errors import ConfigError, StageError
+from ..core.memory import out_of_memory
 from ..core.progress import Reporter
 from ._checkpoints import Progress, latest, remove_stale
 from ._embedder import SentenceTransformerEmbedder
-from ._library import load_cross_encoder, load_model, model_folder
 from ._lora import merged_weights
-from ._memory import out_of_memory
 from ._ready import is_static, make_trainable, own_randomness, reading, resolve_precision
 from ._trainer import Leg, Setup, TooLarge, fit
 from ._trial import Batches, Recipe, auto_batch_size
@@ -28,6 +27,7 @@ from ._watch import Watch
 from .encode import SentenceTransformerSettings
 from .losses import check_pairs, teach
 from .mine import MiningCorpus, fill_up, mine_negatives
+from .models import load_cross_encoder, load_model, model_folder
 from .pairs import Pair
 from .train_settings import DISTILLATION, EmbedTrainSettings
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import ConfigError, DataError
-from ._library import position_limit
+from .models import position_limit
 
 __all__ = ["TextTokens", "Windows", "check_token_vectors"]
 

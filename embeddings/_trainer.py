@@ -13,14 +13,14 @@ from typing import Any
 
 from ..core.distributed import local_rank, together, world_size
 from ..core.errors import StageError
+from ..core.memory import out_of_memory
 from ..core.quiet import quiet_libraries
-from ._library import load_model
 from ._loggers import made_loggers
-from ._memory import out_of_memory
 from ._ready import make_trainable, own_randomness, reading, separate_columns, training_length
 from ._trial import Batches, Recipe, Trial
 from ._watch import Follower, Parted, Watch, Watcher, everywhere
 from .losses import LABEL, build_loss, training_rows
+from .models import load_model
 from .pairs import Pair
 from .train_settings import IN_BATCH
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from ..core.distributed import world_size
+from ..core.memory import out_of_memory
 from ..core.quiet import quiet_libraries
-from ._library import load_model
-from ._memory import out_of_memory
 from ._ready import make_trainable, reading, separate_columns, training_length
 from .losses import LABEL, build_loss, training_rows
+from .models import load_model
 from .pairs import Pair
 from .train_settings import EmbedTrainSettings
 

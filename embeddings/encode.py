@@ -20,9 +20,9 @@ from ..core.devices import fingerprint
 from ..core.errors import ConfigError, DataError
 from ._backends import CALIBRATION_TEXTS, Backend, Dtype, check_backend, use_backend
 from ._embedder import Role, SentenceTransformerEmbedder, unit_vectors
-from ._library import load_model, model_folder, pooling_note, position_limit
 from .cached import CachedEmbedder
 from .endpoint import EndpointEmbedder, EndpointSettings
+from .models import load_model, model_folder, pooling_note, position_limit
 from .static import StaticSettings, distill
 
 __all__ = [

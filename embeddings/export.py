@@ -13,7 +13,7 @@ from ..core.devices import fingerprint
 from ..core.errors import ConfigError, DataError
 from ._backends import use_backend
 from ._files import make_folder
-from ._library import load_model, model_folder
+from .models import load_model, model_folder
 
 __all__ = ["ExportedModel", "export_model"]
 

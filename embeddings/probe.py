@@ -9,10 +9,11 @@ from pathlib import Path
 
 from ..core.components import Model, Resources
 from ..core.errors import DataError
-from ._library import model_folder
-from ._memory import out_of_memory, peak_memory_mb, reset_peak
+from ..core.memory import out_of_memory
+from ._memory import peak_memory_mb, reset_peak
 from ._ready import own_randomness, resolve_precision
 from ._trial import Batches, Recipe, Trial, auto_batch_size
+from .models import model_folder
 from .pairs import Pair
 from .train_settings import NEEDS_NEGATIVES, EmbedTrainSettings
 

@@ -21,7 +21,7 @@ from ..core.errors import DataError
 from ..core.quiet import quiet_libraries
 from ._embedder import SentenceTransformerEmbedder
 from ._files import make_folder
-from ._library import load_model, model_folder
+from .models import load_model, model_folder
 
 __all__ = ["StaticSettings", "distill"]
 

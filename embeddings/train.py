@@ -21,7 +21,6 @@ from ..core.progress import Reporter
 from ._card import model_card
 from ._choice import Choice, GeneralCheck, choose
 from ._embedder import Role
-from ._library import model_folder
 from ._loggers import made_loggers
 from ._memory import peak_memory_mb, reset_peak
 from ._merge import save_model
@@ -31,6 +30,7 @@ from ._run import Fitted, Run
 from .encode import SentenceTransformerSettings
 from .losses import check_pairs, usable
 from .mine import MiningCorpus
+from .models import model_folder
 from .pairs import Pair
 from .train_settings import EmbedTrainSettings, EncoderLoraSettings
 

@@ -55,9 +55,13 @@ class GateSettings(Model):
     """Metric: margin. The candidate must not be worse by more than it (non-inferiority, one-sided, same alpha). All
     must hold, so they need no share of alpha; narrow margins need many questions."""
     max_missing: float = Field(default=0.02, ge=0, le=1)
-    """Share of missing scores above which the gate refuses to decide; it also refuses when the arms differ by more."""
+    """Share of missing scores, of the candidate or the incumbent, above which the gate refuses to decide."""
     target: float | None = None
     """Stop climbing when the answer metric's lower bound on test reaches this."""
+
+    def too_many_missing(self, missing: int, asked: int) -> bool:
+        """Whether so many scores are missing that the mean of the others is no ground for a choice."""
+        return missing > self.max_missing * asked
 
 
 class Decision(Model):
@@ -203,8 +207,8 @@ def _refusal(primary: Comparison, settings: GateSettings) -> str | None:
     if primary.n < 2 or primary.clusters < 2:
         return f"{primary.metric}: only {primary.n} questions can be compared; the gate needs two groups or more"
     asked = primary.n + max(primary.missing_candidate, primary.missing_incumbent)
-    shares = [primary.missing_candidate / asked, primary.missing_incumbent / asked]
-    if max(shares) > settings.max_missing or abs(shares[0] - shares[1]) > settings.max_missing:
+    missing = max(primary.missing_candidate, primary.missing_incumbent)
+    if settings.too_many_missing(missing, asked):
         return (
             f"{primary.metric}: {primary.missing_candidate} (candidate) and {primary.missing_incumbent} (incumbent) of "
             f"{asked} scores are missing, more than {settings.max_missing:.0%}: "

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import shutil
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
 
-from ..core.errors import ConfigError, DataError
+from ..core.errors import ConfigError, DataError, did_you_mean
 
 __all__ = [
     "EDITOR_LINE",
@@ -72,8 +71,7 @@ def find_config(name: str) -> ShippedConfig:
     found = {one.name: one for one in shipped_configs()}
     name = name.removesuffix(".yaml")
     if name not in found:
-        near = difflib.get_close_matches(name, found, 1)
-        hint = f"did you mean '{near[0]}'?" if near else "there are: " + ", ".join(found)
+        hint = did_you_mean(name, found, "there are: " + ", ".join(found))
         raise ConfigError(f"no shipped config is called '{name}' ({hint})")
     return found[name]
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ..core.cache import whole_folder
 from ..core.chat.adapters import note_base
 from ..core.distributed import is_main
 from ..core.errors import StageError
+from ..core.memory import out_of_memory
 from ..core.progress import Reporter, Task
 from ..core.quiet import quiet_libraries
 
@@ -82,16 +82,12 @@ def memory_errors(device: str, name: str = "LoRA") -> Iterator[None]:
     Raises:
         StageError: In place of them.
     """
-    import torch
-
     further = ", or train on 4-bit weights (quantize: 4bit)" if device.startswith("cuda") else ""
     said = f"{name}: out of memory on {device}: lower batch_size or max_length, or set gradient_checkpointing{further}."
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError):
-        raise StageError(said) from None
-    except RuntimeError as error:  # torch's CPU allocator has no class of its own
-        if "can't allocate memory" not in str(error) and "not enough memory" not in str(error):
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
             raise
         raise StageError(said) from None
 
@@ -116,12 +112,7 @@ def _kept(checkpoints: Path) -> str:
 
 def save_adapter(model: Any, adapter: Path, base: Path) -> None:
     """Writes a model's adapter, with a note of its base, so that the folder is there whole or not at all."""
-    temporary = adapter.with_name(f".adapter.{uuid.uuid4().hex}.tmp")
-    try:
+    with whole_folder(adapter, replace=True) as temporary:
         with quiet_libraries():
             model.save_pretrained(temporary, save_embedding_layers=False, selected_adapters=["default"])
         note_base(temporary, base)
-        shutil.rmtree(adapter, ignore_errors=True)
-        os.replace(temporary, adapter)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

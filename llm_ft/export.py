@@ -12,11 +12,11 @@ import re
 import shutil
 import subprocess
 import sys
-import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from ..core.cache import whole_folder
 from ..core.components import Model
 from ..core.errors import DataError, StageError
 from .model import check_adapter, merge_adapter
@@ -90,8 +90,7 @@ def export_adapter(
     check_adapter(base_folder, adapter)
     settings = json.loads((Path(adapter) / "adapter_config.json").read_text(encoding="utf-8"))
     named, notes = base_name or str(Path(base_folder).absolute()), list[str]()
-    temporary = out_dir.with_name(f".{out_dir.name}.{uuid.uuid4().hex}.tmp")
-    try:
+    with whole_folder(out_dir) as temporary:
         shutil.copytree(adapter, temporary / "adapter", ignore=shutil.ignore_patterns("optimizer*", "checkpoint*"))
         _name_base(temporary / "adapter", named)
         if set(formats) & {"ollama", "transformers"} or settings.get("use_dora"):
@@ -104,11 +103,6 @@ def export_adapter(
         if "transformers" in formats:
             commands["transformers"] = _TRANSFORMERS
         (temporary / "README.md").write_text(_readme(name, commands, notes), encoding="utf-8")
-        if out_dir.exists():
-            out_dir.rmdir()
-        os.replace(temporary, out_dir)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return AdapterExport(folder=out_dir, commands=commands, notes=tuple(notes))
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import uuid
 from pathlib import Path
 from typing import Any
 
+from ..core.cache import whole_folder
 from ..core.chat.adapters import check_base, merged
 from ..core.distributed import local_rank, world_size
 from ..core.errors import ConfigError, DataError, require
@@ -228,12 +226,7 @@ def merge_adapter(base_folder: Path, adapter: Path, out_dir: Path) -> Path:
         raise
     except Exception as error:  # transformers and peft raise errors of many kinds for files that do not fit
         raise DataError(f"merge: {adapter} cannot be merged into {base_folder}: {error}") from None
-    temporary = Path(out_dir).with_name(f".{Path(out_dir).name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with quiet_libraries():
-            whole.save_pretrained(temporary)
-            tokenizer.save_pretrained(temporary)
-        os.replace(temporary, out_dir)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with whole_folder(Path(out_dir)) as temporary, quiet_libraries():
+        whole.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
     return Path(out_dir)

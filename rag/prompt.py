@@ -16,7 +16,7 @@ from pydantic import Field, field_validator
 
 from ..core.chat import Message, estimate_tokens
 from ..core.components import Model
-from ..core.errors import ConfigError
+from ..core.errors import ConfigError, did_you_mean
 from ..core.types import Chunk
 from .structured import as_json
 
@@ -109,8 +109,7 @@ class PromptSettings(Model):
         if value in TEMPLATES:
             return value
         if "{" not in value:
-            near = difflib.get_close_matches(value, TEMPLATES, 1)
-            hint = f"did you mean '{near[0]}'?" if near else "built in: " + ", ".join(TEMPLATES)
+            hint = did_you_mean(value, TEMPLATES, "built in: " + ", ".join(TEMPLATES))
             raise ValueError(f"unknown template ({hint}), or write your own with {{question}} and {{contexts}}")
         for slot in ("question", "contexts"):
             if f"{{{slot}}}" not in value:

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from ..components import Resources, Settings
 from ..errors import DataError, StageError
+from ..memory import out_of_memory
 from ..quiet import quiet_libraries
 from ._decoding import gumbel_sampler, stopper
 from .adapters import check_base, merged
@@ -178,7 +179,9 @@ class LocalChat:
                     pad_token_id=pad,
                     **self._extras(batch, width),
                 )
-        except torch.OutOfMemoryError:
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
             raise StageError(
                 f"out of memory on {self._device} with {len(batch)} prompts of {width} tokens: lower llm.batch_size, "
                 "or take a smaller model or dtype"

@@ -68,14 +68,11 @@ def _only(wanted: list[Role], kind: str) -> list[Role]:
 
 
 def _unknown(what: str, asked: str, names: Sequence[str]) -> ConfigError:
-    import difflib
-
-    from ...core.errors import ConfigError
+    from ...core.errors import ConfigError, did_you_mean
 
     known = list(dict.fromkeys(names))
-    near = difflib.get_close_matches(asked, known, 1)
-    hint = f"did you mean '{near[0]}'? " if near else ""
-    return ConfigError(f"there is no {what} '{asked}'; {hint}There are: {', '.join(known)}")
+    near = f"{did_you_mean(asked, known)} ".lstrip()
+    return ConfigError(f"there is no {what} '{asked}'; {near}there are: {', '.join(known)}")
 
 
 def _print_settings(entry: ComponentEntry) -> None:

@@ -14,7 +14,6 @@ __all__ = ["app"]
 app = typer.Typer(help="List runs, show one, or log one to a tracker.", no_args_is_help=True, rich_markup_mode=None)
 
 
-@app.command("list", hidden=True)  # as it was called before; `configs` has `ls` alone
 @app.command("ls")
 def ls(cache_dir: CacheDir = Path(".ragladder"), json: Json = False) -> None:
     """List runs, newest first."""

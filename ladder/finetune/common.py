@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from ...core.cache import whole_folder
 from ...core.errors import DataError
 from ...core.progress import Reporter
 from ...core.store import Stage
@@ -52,13 +51,8 @@ def delivered(folder: Path, out: Path | None) -> Path:
     if out is None:
         return folder
     target = out.absolute()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
-    try:
+    with whole_folder(target) as temporary:
         shutil.copytree(folder, temporary)
-        os.replace(temporary, target)  # over an empty folder too
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return target
 
 

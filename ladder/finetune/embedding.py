@@ -14,10 +14,10 @@ from typing import Any
 from ...core.components import Model
 from ...core.errors import ConfigError
 from ...core.progress import Reporter
-from ...embeddings._library import load_cross_encoder
 from ...embeddings.adapter import AdapterResult
 from ...embeddings.encode import SentenceTransformerSettings
 from ...embeddings.mine import HardNegativeSettings, MinedPairs, mine_negatives
+from ...embeddings.models import load_cross_encoder
 from ...embeddings.pairs import Pair
 from ...embeddings.probe import EmbedEstimate
 from ...embeddings.train import TrainResult

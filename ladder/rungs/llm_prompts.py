@@ -75,7 +75,7 @@ def dev_estimate(bench: Workbench, pipeline: PipelineConfig, metric: str) -> Est
 
 def scored_enough(bench: Workbench, estimate: EstimateRecord) -> bool:
     """Whether so few scores are missing that the gate would decide; the mean of what else is left flatters."""
-    return estimate.n - estimate.n_ok <= bench.config.gate.max_missing * estimate.n
+    return not bench.config.gate.too_many_missing(estimate.n - estimate.n_ok, estimate.n)
 
 
 def best_prompt(context: RungContext, settings: LLMRungSettings, metric: str) -> PromptSearch:

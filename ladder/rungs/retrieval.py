@@ -122,7 +122,7 @@ class _Phase:
         """The objective; minus infinity where so many scores are missing that the rest flatters."""
         score = outcome.value(self._objective)
         missing, asked = outcome.missing(self._objective)
-        if score is not None and missing <= self._context.bench.config.gate.max_missing * asked:
+        if score is not None and not self._context.bench.config.gate.too_many_missing(missing, asked):
             return score
         if missing:
             self._context.note(f"  not a choice: {missing} of {asked} scores are missing")

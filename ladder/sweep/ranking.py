@@ -5,13 +5,13 @@ What is searched (chunks, vectors, words, depth) is looked up once for all setti
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
+from ...core.memory import LastFew
 from ...core.types import Chunk, Question
 from ...rag.retrieve import Candidates, fuse, search_depth
 from ...rag.transform import as_asked
@@ -51,9 +51,9 @@ class Rankings:
         """Takes the questions; nothing is computed yet."""
         self._bench = bench
         self._questions = tuple(questions)
-        self._chunkings: OrderedDict[str, Chunking] = OrderedDict()
-        self._searches: OrderedDict[str, Candidates] = OrderedDict()
-        self._scored: OrderedDict[str, tuple[np.ndarray, dict[str, np.ndarray]]] = OrderedDict()
+        self._chunkings: LastFew[Chunking] = LastFew(_KEPT)
+        self._searches: LastFew[Candidates] = LastFew(_KEPT)
+        self._scored: LastFew[tuple[np.ndarray, dict[str, np.ndarray]]] = LastFew(_KEPT)
 
     def possible(self, pipeline: PipelineConfig) -> bool:
         """Whether a ranking is arithmetic on a search: the question itself is asked, nothing is reranked, and nothing
@@ -74,7 +74,7 @@ class Rankings:
             scorer = SpanScorer(self._questions, bench.get(gold_stage), chunks, max(bench.config.score.ks))
             return Chunking(chunks, scorer, _counter(chunks, bench.config.score.tokenizer))
 
-        return _kept(self._chunkings, f"{chunk_stage.key}{gold_stage.key}", make)
+        return self._chunkings.get(f"{chunk_stage.key}{gold_stage.key}", make)
 
     def scored(self, pipeline: PipelineConfig, metrics: Sequence[str]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """The ranking and its scores, which `top_k` does not change.
@@ -93,7 +93,7 @@ class Rankings:
             return positions, self.chunking(pipeline).scorer.scores(positions, metrics)
 
         fused = pipeline.retrieve.model_dump_json(exclude={"top_k"})
-        return _kept(self._scored, f"{search_key(pipeline)}{fused}{metrics}", make)
+        return self._scored.get(f"{search_key(pipeline)}{fused}{metrics}", make)
 
     def _positions(self, pipeline: PipelineConfig) -> np.ndarray:
         corpus = searching.corpus_of(self._bench, pipeline)
@@ -102,7 +102,7 @@ class Rankings:
         def make() -> Candidates:
             return searching.found_candidates(self._bench, pipeline, texts, corpus)[0]
 
-        found = _kept(self._searches, search_key(pipeline), make)
+        found = self._searches.get(search_key(pipeline), make)
         _, positions = fuse(found, pipeline.retrieve, corpus.codes, limit=pipeline.retrieve.fetch_k)
         return positions
 
@@ -119,12 +119,3 @@ def _counter(chunks: Sequence[Chunk], tokenizer: Literal["words", "cl100k"]) -> 
         return counted[0]
 
     return count
-
-
-def _kept(cache: OrderedDict[str, Any], key: str, make: Callable[[], Any]) -> Any:
-    if key not in cache:
-        cache[key] = make()
-    cache.move_to_end(key)
-    while len(cache) > _KEPT:
-        cache.popitem(last=False)
-    return cache[key]

@@ -84,7 +84,7 @@ class Sweep:
         self.questions = asked_of(bench, settings.questions)
         self.space = Space(bench.config.pipeline, settings)
         self.space.check()
-        self.judge = Judge(settings, self.space)
+        self.judge = Judge(settings, self.space, self.config.gate)
         named = [name for constraint in self.space.after for name in constraint.names]
         sections = PipelineConfig.model_fields
         self.needs = needs_of([*settings.objectives, *(n for n in named if n.split(".")[0] not in sections)])
@@ -266,15 +266,8 @@ class Sweep:
             part = result.outcome.part
             if result.status == "ok" and part is not None and len(part) < len(self.questions):
                 result.dropped = f"{len(part)} of {len(self.questions)} questions when the sweep ended"
-            short = [name for name in self.judge.objectives if self._lacks(result.outcome, name)]
-            if result.status == "ok" and not result.dropped and short:
-                missing, asked = result.outcome.missing(short[0])
-                result.dropped = f"{missing} of {asked} scores of {short[0]} are missing"
+            result.dropped = result.dropped or self.judge.lacks(result.outcome)
         return [result for result in everything if result.configuration is not self.baseline]
-
-    def _lacks(self, outcome: Outcome, metric: str) -> bool:
-        missing, asked = outcome.missing(metric)
-        return missing > self.config.gate.max_missing * asked
 
     def _compared(self, tried: Sequence[Result]) -> tuple[dict[str, GainRecord], BaselineRecord | None]:
         """Every configuration against the pipeline as configured, where that can be tested."""

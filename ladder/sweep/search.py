@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...core.errors import ConfigError, require
+from ..gate import GateSettings
 from ..measures import lower_is_better
 from .evaluate import Outcome
 from .settings import CoordinateSearch, Nsga2Search, SweepSettings, TpeSearch
@@ -52,18 +53,29 @@ Strategy = Generator[list[Ask], list[Outcome], None]
 class Judge:
     """Turns outcomes into numbers of which more is better."""
 
-    def __init__(self, settings: SweepSettings, space: Space) -> None:
-        """Takes objectives and constraints of a sweep."""
+    def __init__(self, settings: SweepSettings, space: Space, gate: GateSettings) -> None:
+        """Takes objectives and constraints of a sweep, and how many scores may be missing."""
         self.objectives = settings.objectives
+        self._gate = gate
         self._after = space.after
         self.constrained = bool(space.after)
 
     def vector(self, outcome: Outcome) -> list[float] | None:
-        """The objectives, costs negated; None where one is missing."""
+        """The objectives, costs negated; None where one is missing, or many of its scores."""
         values = [outcome.value(name) for name in self.objectives]
         if outcome.status != "ok" or any(value is None for value in values):
             return None
+        if outcome.part is None and self.lacks(outcome):  # a race looks at few questions, of which one may fail
+            return None
         return [-v if lower_is_better(n) else v for n, v in zip(self.objectives, values, strict=True) if v is not None]
+
+    def lacks(self, outcome: Outcome) -> str:
+        """Which objective's scores are missing, where too many are; else empty."""
+        for name in self.objectives:
+            missing, asked = outcome.missing(name)
+            if self._gate.too_many_missing(missing, asked):
+                return f"{missing} of {asked} scores of {name} are missing"
+        return ""
 
     def broken(self, outcome: Outcome, configuration: Configuration) -> str:
         """The constraint that the outcome does not meet; empty where it meets all.

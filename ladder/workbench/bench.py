@@ -7,7 +7,6 @@ one search and are not kept.
 from __future__ import annotations
 
 import json
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -18,7 +17,7 @@ import numpy as np
 
 from ...core.cache import digest
 from ...core.components import Resources
-from ...core.memory import release_memory
+from ...core.memory import LastFew, release_memory
 from ...core.progress import Reporter
 from ...core.shared_store import SharedStages
 from ...core.store import Stage, Store
@@ -38,6 +37,8 @@ from . import answering, encoding, searching
 from .searching import Retrieved
 
 __all__ = ["Evaluation", "Meter", "Retrieved", "Workbench"]
+
+_KEPT = 4  # chunkings and searches whose tables are kept in memory
 
 
 @dataclass(frozen=True)
@@ -94,8 +95,8 @@ class Workbench:
         self._built: dict[str, Any] = {}
         self._said: set[str] = set()  # notes of components; one that is built again repeats none
         self.judge_answered = False  # a judge that is lost after this leaves gaps, and does not stop the run
-        self.corpora: OrderedDict[str, Corpus] = OrderedDict()
-        self.aligned: OrderedDict[str, Candidates] = OrderedDict()
+        self.corpora: LastFew[Corpus] = LastFew(_KEPT)
+        self.aligned: LastFew[Candidates] = LastFew(_KEPT)
 
     # --- bookkeeping ---------------------------------------------------------------------------------------------
 

@@ -8,11 +8,10 @@ the reranking. Fusion, caps, diversity and neighbours are computed anew for each
 from __future__ import annotations
 
 import json
-from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -54,9 +53,6 @@ __all__ = [
     "ready_index",
     "retrieve",
 ]
-
-_KEPT = 4  # chunkings and searches whose tables are kept in memory
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -157,21 +153,9 @@ def corpus_of(bench: Workbench, pipeline: PipelineConfig) -> Corpus:
     wanted = bool(pipeline.retrieve.filter) or needs_documents(pipeline.retrieve, bench.component(pipeline.chunk))
     chunks = bench.get(stage)
     documents = bench.get(bench.documents_stage(pipeline)).documents if wanted else ()
-    return _latest(
-        bench.corpora,
-        f"{stage.key} {wanted}",
-        lambda: Corpus(chunks, {document.id: document for document in documents}),
+    return bench.corpora.get(
+        f"{stage.key} {wanted}", lambda: Corpus(chunks, {document.id: document for document in documents})
     )
-
-
-def _latest(known: OrderedDict[str, T], key: str, make: Callable[[], T]) -> T:
-    """What is known by a key, made where it is not; only the latest few stay in memory."""
-    if key not in known:
-        known[key] = make()
-    known.move_to_end(key)
-    while len(known) > _KEPT:
-        known.popitem(last=False)
-    return known[key]
 
 
 # --- query transform -------------------------------------------------------------------------------------------------
@@ -218,7 +202,7 @@ def found_candidates(
     found = {name: bench.get(stage) if stage else None for name, stage in stages.items()}
     seconds = sum(bench.store.record(stage).seconds for stage in stages.values() if stage)
     key = " ".join(f"{name}:{stage.key}" for name, stage in stages.items() if stage)
-    return _latest(bench.aligned, key, lambda: align(found["dense"], found["bm25"])), seconds
+    return bench.aligned.get(key, lambda: align(found["dense"], found["bm25"])), seconds
 
 
 def _dense_stage(bench: Workbench, pipeline: PipelineConfig, asked: list[Expansion], corpus: Corpus) -> Stage[Channel]:

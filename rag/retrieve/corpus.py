@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -10,7 +9,7 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from ...core.errors import ConfigError
+from ...core.errors import ConfigError, did_you_mean
 from ...core.types import Chunk, Document
 from .fuse import document_codes
 
@@ -101,8 +100,7 @@ class Corpus:
         known = {*_OWN, *(name for facts in self.metadata.values() for name in facts)}
         for name in patterns:
             if name not in known:
-                near = difflib.get_close_matches(name, known, 1)
-                hint = f"did you mean '{near[0]}'?" if near else "known: " + ", ".join(sorted(known)[:20])
+                hint = did_you_mean(name, known, "known: " + ", ".join(sorted(known)[:20]))
                 raise ConfigError(f"retrieve.filter: no document has a '{name}' ({hint})")
 
     def _passes(self, chunk: Chunk, patterns: Mapping[str, Sequence[str]]) -> bool:

@@ -117,7 +117,7 @@ def test_training_goes_back_to_torch() -> None:
 def test_a_wrong_export_is_found_before_it_is_used(tiny_model: Path, tmp_path: Path) -> None:
     import torch
     from ragladder.embeddings import _backends
-    from ragladder.embeddings._library import load_model
+    from ragladder.embeddings.models import load_model
 
     model = load_model(tiny_model)
 
@@ -134,7 +134,7 @@ def test_a_wrong_export_is_found_before_it_is_used(tiny_model: Path, tmp_path: P
 @runtime("onnx")
 def test_a_runtime_is_for_cpus(tiny_model: Path, tmp_path: Path) -> None:
     from ragladder.embeddings._backends import use_backend
-    from ragladder.embeddings._library import load_model
+    from ragladder.embeddings.models import load_model
 
     with pytest.raises(ConfigError, match="runs on the CPU, but the device is cuda"):
         resources = Resources(device="cuda", cache_dir=tmp_path)

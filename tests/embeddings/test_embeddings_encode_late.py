@@ -93,7 +93,7 @@ def test_models_whose_tokens_are_not_their_mean_are_refused(tiny_model: Path, tm
 
 
 def test_vectors_keep_their_length_where_they_are_not_normalised(tiny_model: Path, tmp_path: Path) -> None:
-    from ragladder.embeddings._library import load_model
+    from ragladder.embeddings.models import load_model
 
     with pytest.raises(ConfigError, match="normalises its vectors itself"):
         built(tiny_model, normalize=False)

@@ -76,7 +76,7 @@ def tiny_teacher(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 def test_distillation_learns_the_teachers_margins(
     tiny_model: Path, tiny_teacher: Path, tmp_path: Path, loss: str
 ) -> None:
-    from ragladder.embeddings._library import load_cross_encoder
+    from ragladder.embeddings.models import load_cross_encoder
 
     teacher = load_cross_encoder(str(tiny_teacher), Resources())
     taught = teach(PAIRS, teacher)
@@ -161,7 +161,7 @@ def test_a_dimension_that_the_model_lacks_is_refused(tiny_model: Path, tmp_path:
 def test_a_loss_that_does_not_suit_a_static_model_is_refused(
     tiny_model: Path, tmp_path: Path, changes: dict, said: str
 ) -> None:
-    from ragladder.embeddings._library import load_model
+    from ragladder.embeddings.models import load_model
     from ragladder.embeddings.static import distill
 
     distill(load_model(tiny_model), tmp_path / "static", 8)

@@ -91,7 +91,7 @@ def test_chunks_that_touch_the_evidence_are_forbidden() -> None:
 
 @pytest.fixture(scope="module")
 def model(tiny_model: Path):
-    from ragladder.embeddings._library import load_model
+    from ragladder.embeddings.models import load_model
 
     return load_model(tiny_model)
 

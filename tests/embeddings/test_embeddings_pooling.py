@@ -62,7 +62,7 @@ def test_mean_pooling_of_a_plain_transformer_is_said(plain: Path, tiny_model: Pa
 def test_a_module_of_ones_own_may_pool(tiny_model: Path, tmp_path: Path) -> None:
     """What comes out of the last module counts, not what it is called."""
     import torch
-    from ragladder.embeddings._library import load_model
+    from ragladder.embeddings.models import load_model
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.base.modules import Dense, Transformer
 

@@ -144,7 +144,7 @@ def test_checkpoints_of_other_settings_are_not_resumed(tiny_model: Path, tmp_pat
 
 
 def test_frozen_layers_do_not_change(tiny_model: Path, tmp_path: Path) -> None:
-    from ragladder.embeddings._library import load_model
+    from ragladder.embeddings.models import load_model
 
     given = iter([0.0, 1.0])
     wanted = settings(epochs=1, freeze_layers=1, wise_ft=[])
@@ -316,7 +316,7 @@ def test_out_of_memory_halves_the_batch_and_says_so(
 
 
 def test_a_static_model_is_trained_whole(tiny_model: Path, tmp_path: Path) -> None:
-    from ragladder.embeddings._library import load_model
+    from ragladder.embeddings.models import load_model
     from ragladder.embeddings.static import distill
 
     distill(load_model(tiny_model), tmp_path / "static", 8)

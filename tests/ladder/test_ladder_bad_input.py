@@ -353,7 +353,7 @@ def test_a_record_of_another_version(climbed: Any, cli: Cli) -> None:
     (other / "ladder.json").write_text(json.dumps(ladder | {"schema_version": 99}))
     refused(cli("runs", "show", other.name, "--cache-dir", "cache"), 3, "schema_version 99", other.name)
     # One odd run does not hide the others.
-    ran = cli("runs", "list", "--cache-dir", "cache")
+    ran = cli("runs", "ls", "--cache-dir", "cache")
     assert ran.code == 0
     assert run.name in ran.out
     assert "schema_version 99" in ran.out

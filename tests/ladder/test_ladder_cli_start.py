@@ -81,8 +81,7 @@ def test_init_says_what_to_run_next_and_refuses_a_full_folder(tmp_path: Path) ->
 
 
 def test_no_run_yet_says_how_to_make_one(tmp_path: Path) -> None:
-    for name in ("ls", "list"):  # the second is what it was called before
-        assert "ragladder climb CONFIG" in run("runs", name, "--cache-dir", str(tmp_path)).stdout
+    assert "ragladder climb CONFIG" in run("runs", "ls", "--cache-dir", str(tmp_path)).stdout
     empty = run("ask", "latest", " ", "--cache-dir", str(tmp_path))
     assert empty.returncode == 2 and empty.stderr.startswith("error: the question is empty")
     asked = run("ask", "latest", "why?", "--cache-dir", str(tmp_path))

@@ -231,7 +231,7 @@ def test_a_used_up_budget_exits_with_5_and_can_be_resumed(
     assert "runtime.max_minutes" in stopped.err
     assert "Traceback" not in stopped.err
     assert not (workspace.runs()[-1] / "ladder.json").exists()
-    listed = json.loads(cli("runs", "list", "--cache-dir", "cache", "--json").out)
+    listed = json.loads(cli("runs", "ls", "--cache-dir", "cache", "--json").out)
     assert [run["status"] for run in listed] == ["running"]
     ran = cli("climb", workspace.config)
     assert ran.code == 0
