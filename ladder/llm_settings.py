@@ -30,10 +30,14 @@ class LLMRungSettings(Model):
 
     metric: str | None = None
     """What the gate looks at; the answer metric where not set."""
-    prompts: dict[str, list[Any]] = {}
+    prompts: dict[str, list[Any]] = {
+        "generate.prompt.template": ["plain", "cited", "reasoned"],
+        "generate.prompt.demonstrations": [3],
+        "generate.prompt.chain": ["extract"],
+    }
     """Axes tried on dev before any training: a key path below `pipeline.generate` or `retrieve.top_k`, and its values.
-    One axis at a time, the best value kept. Each value costs the answers to the dev questions; the best prompt is one
-    more look at test, for which the gate divides its alpha once more."""
+    One axis at a time, the best value kept. Each value costs the answers to the dev questions, up to twice; the best
+    prompt is one more look at test, for which the gate divides its alpha once more. `{}` tries none."""
     reference: ChatSection | None = None  # pyright: ignore[reportInvalidTypeForm]
     """A stronger LLM, asked the dev questions with the best prompt: what money would buy without training. It is never
     proposed. Costs the answers to the dev questions."""

@@ -147,7 +147,7 @@ class RungRecord(Model):
     """One rung of the ladder."""
 
     name: Literal["retrieval", "embedding", "prompt", "llm"]
-    """Which; `prompt` (the best prompt, before the LLM is trained) only where `rungs.llm.prompts` is set."""
+    """Which; `prompt` (the best prompt, before the LLM is trained) unless `rungs.llm.prompts` is empty."""
     decision: Decision
     """The verdict and why."""
     metric: str

@@ -84,7 +84,7 @@ def propose_llm(context: RungContext, settings: LLMRungSettings) -> Proposal:
     metric = settings.metric or bench.config.score.answer_metric
     base_folder(bench, context.incumbent)
     if not settings.prompts:
-        context.note("  rungs.llm.prompts is not set: the prompt stays as it is, and is what an adapter has to beat")
+        context.note("  rungs.llm.prompts is empty: the prompt stays as it is, and is what an adapter has to beat")
     reference = reference_estimate(context, context.incumbent, settings, metric)
     prompted = bench.evaluate(context.incumbent, "dev")
     edge = edge_cases(bench, prompted)

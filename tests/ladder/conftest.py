@@ -357,6 +357,7 @@ def three_rungs(embedder: Path, llm: Path) -> dict[str, Any]:
         "train": {"epochs": 2, "batch_size": 12, "learning_rate": 3e-3, "wise_ft": [], "dtype": "fp32"},
     }
     settings["rungs"]["llm"] = {
+        "prompts": {},
         "data": {"copies": 1, "top_k": 2},
         "train": {"epochs": 1, "max_length": 480, "learning_rate": 2e-2, "rank": 8, "dtype": "float32"},
     }

@@ -41,7 +41,7 @@ def space(words: Any, tiny_llm: Path) -> Any:
         "prompt": {"template": "cited", "max_context_tokens": 300},
     }
     settings["score"]["answer_metric"] = "token_f1"
-    settings["rungs"] = {"llm": {"data": {"copies": 1}, "train": TRAIN}}
+    settings["rungs"] = {"llm": {"prompts": {}, "data": {"copies": 1}, "train": TRAIN}}
     words.write(settings)
     return words
 
@@ -178,6 +178,33 @@ def test_a_prompt_whose_answers_mostly_failed_is_not_the_best(space: Any, monkey
     proposal = propose_prompt(context, settings)
     assert proposal.candidate is not None and proposal.candidate.generate.prompt.template == "reasoned"
     assert any("plain: token_f1 1.0000 (12 of 13 scores missing)" in note for note in notes)
+
+
+def test_without_axes_templates_demonstrations_and_a_chain_are_tried(
+    space: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A double of the scores: worked examples help, templates and the chain do not."""
+    settings = space.settings()
+    del settings["rungs"]["llm"]["prompts"]
+    space.write(settings)
+    bench = prepare(space.config, (), Reporter(quiet=True)).bench
+    assert bench.config.rungs.llm is not None and bench.config.rungs.of("prompt") is bench.config.rungs.llm
+
+    def estimate(bench: Any, pipeline: Any, metric: str) -> EstimateRecord:
+        mean = 0.5 + 0.1 * (pipeline.generate.prompt.demonstrations > 0)
+        return EstimateRecord(mean=mean, low=None, high=None, n_ok=13, n=13)
+
+    monkeypatch.setattr(llm_prompts, "dev_estimate", estimate)
+    proposal = propose_prompt(RungContext(bench, bench.config.pipeline, note=[].append), bench.config.rungs.llm)
+    tried = {(trial.axis.split(".")[-1], str(trial.value)) for trial in proposal.trials}
+    templates = {("template", name) for name in ("plain", "reasoned")}  # the third is the pipeline's own
+    assert tried == {*templates, ("demonstrations", "3"), ("chain", "extract")}
+    assert proposal.candidate is not None and proposal.candidate.generate.prompt.demonstrations == 3
+
+
+def test_no_axes_at_all_leave_the_prompt_as_it_is(space: Any) -> None:
+    context = context_of(space, {"prompts": {}}, [])
+    assert context.bench.config.rungs.of("prompt") is None
 
 
 def climbed(
