@@ -171,7 +171,7 @@ class RungsSettings(Model):
     """LoRA finetuning of the LLM."""
 
     def of(self, name: str) -> Model | None:
-        """The settings of a rung; None where it is not configured. `prompt` is climbed where `llm.prompts` names any."""
+        """The settings of a rung; None where it is not configured. `prompt` is one where `llm.prompts` names any."""
         if name == "prompt":
             return self.llm if self.llm is not None and self.llm.prompts else None
         return getattr(self, name)

@@ -27,7 +27,6 @@ _OPTIONAL = (
     ("onnxruntime", "onnx", "encoding by ONNX Runtime (embed.backend: onnx)"),
     ("openvino", "openvino", "encoding by OpenVINO (embed.backend: openvino)"),
     ("nncf", "openvino-int8", "encoding by OpenVINO in int8 (embed.dtype: int8)"),
-    ("plotly", "notebook", "charts in notebooks (load_run(...).plot_ladder())"),
     ("mlflow-skinny", "track", "logging of runs to MLflow (runtime.track: [mlflow])"),
     ("docling", "parse", "the docling parser for hard PDFs"),
 )

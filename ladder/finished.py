@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ..core.config import load_config
-from ..core.errors import DataError, MissingExtra
+from ..core.errors import DataError
 from .config import ExperimentConfig, PipelineConfig
 from .records import ArmRecord, LadderRecord
 from .runs import find_run, load_ladder
@@ -117,12 +117,9 @@ class FinishedRun:
 
         Raises:
             DataError: No arm has that metric on that split.
-            MissingExtra: plotly is not installed.
         """
-        try:
-            import plotly.graph_objects as go
-        except ImportError:
-            raise MissingExtra("plot_ladder needs plotly: pip install 'ragladder[notebook]'") from None
+        import plotly.graph_objects as go
+
         metric = metric or self.ladder.answer_metric
         points = [p for arm, adopted in self._arms() if (p := _point(arm, adopted, metric, split))]
         if not points:

@@ -33,7 +33,8 @@ def build_report(run_dir: Path) -> Path:
     run = read_run(folder)
     index, details = explorer_data(run)
     shown = view.make_view(run)
-    values = {"run": run, "record": run.record, "view": shown, "index": packed(index), "details": packed(details)}
+    values = {"run": run, "record": run.record, "view": shown, "zoomable": True}
+    values |= {"index": packed(index), "details": packed(details)}
     path = write_page("report.html.j2", values, folder / "report.html")
     write_exports(run, shown, folder)
     return path

@@ -8,13 +8,13 @@ from typing import Any
 
 from ...core.cache import write_atomic
 from ...core.errors import DataError
-from . import charts, costs, findings, flow, metric_words, provenance, sweep_charts, sweep_views, view, words
+from . import charts, costs, figures, findings, flow, metric_words, provenance, sweep_charts, sweep_views, view, words
 from .slices import SMALL
 
 __all__ = ["write_page"]
 
 _HERE = Path(__file__).parent
-_MODULES = (words, metric_words, charts, findings, flow, sweep_charts, sweep_views, costs, provenance, view)
+_MODULES = (words, metric_words, charts, figures, findings, flow, sweep_charts, sweep_views, costs, provenance, view)
 
 
 def write_page(template: str, values: Mapping[str, Any], path: Path) -> Path:
@@ -31,7 +31,8 @@ def write_page(template: str, values: Mapping[str, Any], path: Path) -> Path:
     Raises:
         DataError: It cannot be written there.
     """
-    own = {"css": _own("report.css"), "js": _own("report.js"), "small": SMALL}
+    scripts = {"js": _own("report.js"), "unpack_js": _own("unpack.js"), "zoom_js": _own("zoom.js")}
+    own = {"css": _own("report.css"), "small": SMALL, "zoomable": False, **scripts}
     html = _template(template).render({**own, **values})
     # A lone surrogate, which UTF-8 cannot hold, becomes a question mark.
     try:

@@ -3,19 +3,14 @@
 (async () => {
   const box = document.getElementById("explorer");
   if (!box) return;
-  async function unpacked(id) {
-    const letters = atob(document.getElementById(id).textContent), bytes = new Uint8Array(letters.length);
-    for (let i = 0; i < letters.length; i++) bytes[i] = letters.charCodeAt(i);
-    return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).json();
-  }
   if (!("DecompressionStream" in window)) {
     box.replaceChildren("This table needs a browser of 2023 or later. questions.csv beside this page holds its rows.");
     box.removeAttribute("data-waiting");
     return;
   }
-  const data = await unpacked("data-index");
+  const data = await (await unpacked("data-index")).json();
   let more = null; // evidence, answers and passages: unpacked when a row is first opened
-  const details = () => (more ??= unpacked("data-details"));
+  const details = () => (more ??= unpacked("data-details").then((found) => found.json()));
   const PAGE = 50;
   const get = (id) => document.getElementById(id);
   const armName = Object.fromEntries(data.arms);

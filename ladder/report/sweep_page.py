@@ -40,6 +40,7 @@ def build_sweep_report(folder: Path) -> Path:
         "record": record,
         "shown": of_sweep(record),
         "most": MOST_ROWS,
+        "zoomable": True,
         "env": json_object(folder / "env.json"),
         "config": text_of(folder / "config.yaml"),
     }

@@ -68,6 +68,43 @@ def test_it_loads_in_peace(browser: Any, pages: dict[str, Path], kind: str, size
     assert page.run(f"{ROWS}.length") == 50
 
 
+ZOOMS = "document.querySelectorAll('button.zoom.ready')"
+DRAWN = "document.getElementById('zoomed-chart').dataset.drawn"
+
+
+@pytest.mark.parametrize("size", SIZES, ids=["desktop", "dark", "phone"])
+def test_every_chart_opens_in_plotly_and_asks_nobody(
+    browser: Any, pages: dict[str, Path], size: dict[str, Any]
+) -> None:
+    page = browser.open(pages["report"], **size)
+    titles = []
+    for number in range(page.run(f"{ZOOMS}.length")):
+        page.run(f"{ZOOMS}[{number}].click()")
+        page.wait(f"{DRAWN} === {ZOOMS}[{number}].dataset.title")
+        titles.append(page.run(DRAWN))
+        assert page.run("document.querySelectorAll('#zoomed-chart .trace, #zoomed-chart .boxlayer').length") > 0
+        assert page.run("document.querySelectorAll('#zoomed-chart [data-attr=sendChartToCloud]').length") == 0
+        shared = "[...document.querySelectorAll('.modebar-btn')].filter(b => b.dataset.title.startsWith('Share'))"
+        assert page.run(f"{shared}.length") == 0
+        page.press("Escape", 27)
+        page.wait("!document.getElementById('zoomed').open")
+    assert {"The ladder", "Training, Embedding finetuning"} <= set(titles) and len(titles) > 4
+    assert page.troubles() == [] and page.requests() == []
+
+
+def test_a_click_on_a_value_keeps_the_trials_that_have_it(page: Any) -> None:
+    lines = f"[...{ZOOMS}].find(b => b.dataset.title.startsWith('All trials'))"
+    page.run(f"{lines}.click()")
+    page.wait(f"{DRAWN} === {lines}.dataset.title")
+    figure = f"JSON.parse({lines}.nextElementSibling.textContent)"
+    knob, value = page.run(f"{figure}.layout.meta[0]")
+    page.run("document.getElementById('zoomed-chart').emit('plotly_clickannotation', {index: 0})")
+    seen = page.run("document.getElementById('zoomed-chart').data.map(d => [d.meta, d.opacity])")
+    assert {point[knob] for point, opacity in seen if opacity == 1} == {value}
+    assert all((opacity == 1) == (point[knob] == value) for point, opacity in seen)
+    assert len({opacity for _, opacity in seen}) == 2
+
+
 def test_filters_and_their_counts(page: Any) -> None:
     choose(page, "f-split", "dev")
     assert page.run("document.getElementById('q-count').textContent").startswith("40 of 120 questions")
@@ -159,8 +196,12 @@ def test_no_accessibility_fault(browser: Any, pages: dict[str, Path], kind: str,
     page.run(f"{ROWS}[0].querySelector('button').click()")
     page.wait("document.querySelector('.detail .arm')")
     page.run(AXE.read_text(encoding="utf-8") + "; 1")
-    found = page.run(
+    violations = (
         "axe.run().then(r => r.violations"
         ".map(v => v.id + ': ' + v.nodes.slice(0, 3).map(n => n.html.slice(0, 200)).join(' | ')))"
     )
-    assert found == []
+    assert page.run(violations) == []
+    if kind == "report":
+        page.run(f"{ZOOMS}[1].click()")
+        page.wait(DRAWN)
+        assert page.run(violations) == []

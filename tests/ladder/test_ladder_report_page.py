@@ -48,7 +48,9 @@ def test_page_asks_nothing_of_the_network(run: Path, page: Page) -> None:
 
 
 def test_text_of_the_run_is_never_markup(page: Page) -> None:
-    assert [a.get("id") for t, a in page.tags if t == "script"] == ["data-index", "data-details", None]
+    named = [a.get("id") or a.get("type") for t, a in page.tags if t == "script"]
+    charts, blocks = named.count("application/json"), ["data-index", "data-details", "plotly-script"]
+    assert charts > 3 and named == ["application/json"] * charts + blocks + [None, None, None]
     assert unpacked(page.scripts["data-index"])["questions"][0][1] == EVIL
     assert re.fullmatch(r"[A-Za-z0-9+/=]+", page.scripts["data-index"] + page.scripts["data-details"])
     assert "failed: out of <memory>" in page.words() and "# <tag>" in page.text
