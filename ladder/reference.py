@@ -1,7 +1,7 @@
 """What can be written into a config, read off the settings models: the JSON schema and the docs.
 
-`python -m ragladder.ladder.reference` writes `configs/experiment.schema.json`, `docs/reference/config.md` and
-`docs/reference/commands.md` again; a test fails where they are stale.
+`python -m ragladder.ladder.reference` writes `configs/experiment.schema.json` and the pages of `docs/reference` again;
+a test fails where they are stale.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from pydantic import BaseModel
 from ..core.components import Custom, Settings, kinds_of
 from .config import ExperimentConfig
 from .config_keys import SettingEntry, models_in, one_line, roles, settings_of, summary_of
+from .json_outputs import json_outputs
 
-__all__ = ["ROOT", "commands_page", "config_page", "experiment_schema", "reference_files"]
+__all__ = ["ROOT", "commands_page", "config_page", "experiment_schema", "json_page", "reference_files"]
 
 ROOT = Path(__file__).resolve().parent.parent
 _EMPTY = re.compile(r"\n\s*\n")
@@ -155,8 +156,9 @@ def commands_page() -> str:
     parts = [
         _HEAD + "# Every command\n",
         "Exit codes: 0 done (a gate that says *stop* is a result), 1 an unexpected error, 2 config, 3 data, 4 a step "
-        "failed, 5 budget used up, 130 Ctrl-C. `--json` prints JSON on standard output and nothing else. Progress goes "
-        "to standard error; `NO_COLOR=1` takes the colours away. Shell completion: `ragladder --install-completion`.\n",
+        "failed, 5 budget used up, 130 Ctrl-C. `--json` prints JSON on standard output and nothing else "
+        "([its keys](json.md)). Progress goes to standard error; `NO_COLOR=1` takes the colours away. Shell "
+        "completion: `ragladder --install-completion`.\n",
     ]
     root = typer.main.get_command(app)
     parts += _commands(root, "ragladder")
@@ -201,12 +203,57 @@ def _shown_default(parameter: Any) -> str:
     return f" Default: {default}."
 
 
+def json_page() -> str:
+    """`docs/reference/json.md`: what every command prints with `--json`."""
+    parts = [
+        _HEAD + "# What `--json` prints\n",
+        "One JSON value on standard output, nothing else; errors go to standard error, with the exit code. New "
+        "versions add keys; what they rename or take out stands in the changelog.\n",
+    ]
+    shown: list[type[BaseModel]] = []
+    for name, (output, many) in json_outputs().items():
+        parts.append(f"## `ragladder {name} --json`\n")
+        if many:
+            parts.append("A list of:\n")
+        if isinstance(output, type):
+            parts.append(
+                f"[{_type_name(output)}](#{_type_name(output).lower().replace(' ', '-')}): {summary_of(output)}\n"
+            )
+            shown += [model for model in (output, *_below(output)) if model not in shown]
+        else:
+            parts.append("| key | |\n|---|---|\n" + "".join(f"| `{k}` | {_cell(v)} |\n" for k, v in output.items()))
+    names = [_type_name(model) for model in shown]
+    if len(set(names)) < len(names):
+        raise ValueError(f"two models of the same name are printed: {sorted(names)}")
+    for model in sorted(shown, key=_type_name):
+        rows = "".join(f"| `{one.name}` | {_cell(one.type)} | {_cell(one.meaning)} |\n" for one in settings_of(model))
+        parts.append(f"## {_type_name(model)}\n\n{summary_of(model)}\n\n| key | type | |\n|---|---|---|\n{rows}")
+    return "\n".join(parts)
+
+
+def _below(model: type[BaseModel]) -> list[type[BaseModel]]:
+    """The models within a model; settings stand on the page of the config."""
+    found: list[type[BaseModel]] = []
+    for field in model.model_fields.values():
+        for inner in models_in(field.annotation):
+            if not issubclass(inner, Settings) and inner not in found:
+                found += [one for one in (inner, *_below(inner)) if one not in found]
+    return found
+
+
+def _type_name(model: type[BaseModel]) -> str:
+    """Its name; that of a finding, which two parts have, with the part."""
+    part = model.__module__.split(".")[1]
+    return f"{model.__name__} of {part}" if model.__name__ == "Finding" else model.__name__
+
+
 def reference_files() -> dict[Path, str]:
     """Generated file, below the repository's root, and what it must hold."""
     return {
         Path("configs/experiment.schema.json"): _schema_text(),
         Path("docs/reference/config.md"): config_page(),
         Path("docs/reference/commands.md"): commands_page(),
+        Path("docs/reference/json.md"): json_page(),
     }
 
 

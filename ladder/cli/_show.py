@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json as json_module
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .options import command
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
     from ...core.progress import Reporter
 
-__all__ = ["next_line", "print_result", "reporter"]
+__all__ = ["next_line", "print_json", "print_result", "reporter"]
 
 
 def reporter(quiet: bool, json: bool, verbose: bool) -> Reporter:
@@ -32,6 +33,11 @@ def print_result(result: BaseModel, json: bool, lines: Callable[[], Iterable[str
         lines: Makes the lines; not called for JSON.
     """
     print(result.model_dump_json(indent=1) if json else "\n".join(lines()))
+
+
+def print_json(value: Any) -> None:
+    """Prints what `--json` asked for: lists, dicts, texts and numbers."""
+    print(json_module.dumps(value, indent=1, ensure_ascii=False))
 
 
 def next_line(name: str, config: Path, overrides: list[str] | None) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ._show import print_json
 from .options import CacheDir, Json, RunName
 
 __all__ = ["ask"]
@@ -29,8 +30,6 @@ def ask(
     hits = pipeline.retrieve([question])[0]
     answer = pipeline.ask(question)
     if json:
-        import json as json_module
-
         rows = [
             {
                 "doc_id": h.chunk.doc_id,
@@ -41,13 +40,7 @@ def ask(
             }
             for h in hits
         ]
-        print(
-            json_module.dumps(
-                {"answer": answer.text, "status": answer.status, "detail": answer.detail, "contexts": rows},
-                indent=1,
-                ensure_ascii=False,
-            )
-        )
+        print_json({"answer": answer.text, "status": answer.status, "detail": answer.detail, "contexts": rows})
         return
     print(answer.text if answer.status == "ok" else f"{answer.status}: {answer.detail}")
     print("\nread:")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ._show import print_json
 from .options import Config, Json, Overrides, command
 
 __all__ = ["check"]
@@ -18,9 +19,7 @@ def check(config: Config, set_: Overrides = None, json: Json = False) -> None:
     lines = describe(ready.bench)
     unreachable = [line for line in lines if "NOT REACHABLE" in line]
     if json:
-        import json as json_module
-
-        print(json_module.dumps({"ok": not unreachable, "plan": lines}, indent=1))
+        print_json({"ok": not unreachable, "plan": lines})
     else:
         print("\n".join(lines))
     if unreachable:

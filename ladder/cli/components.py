@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ._show import print_json
 from .options import Json
 
 if TYPE_CHECKING:
@@ -35,10 +36,9 @@ def components(
     if kind is not None:
         wanted = _only(wanted, kind)
     if json:
-        import json as json_module
         from dataclasses import asdict
 
-        print(json_module.dumps([asdict(one) for one in wanted], indent=1, ensure_ascii=False))
+        print_json([asdict(one) for one in wanted])
         return
     for one in wanted:
         print(f"{one.name}  ({', '.join(one.paths[:2])}{', …' if len(one.paths) > 2 else ''})")

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ._show import print_json
 from .options import Json
 
 __all__ = ["app"]
@@ -25,9 +26,7 @@ def ls(json: Json = False) -> None:
 
     found = shipped_configs()
     if json:
-        import json as json_module
-
-        print(json_module.dumps([{"name": one.name, "purpose": one.purpose} for one in found], indent=1))
+        print_json([{"name": one.name, "purpose": one.purpose} for one in found])
         return
     width = max(len(one.name) for one in found)
     for one in found:
@@ -36,21 +35,29 @@ def ls(json: Json = False) -> None:
 
 
 @app.command("show")
-def show(name: Name) -> None:
+def show(name: Name, json: Json = False) -> None:
     """Print a shipped config."""
     from ..templates import find_config
 
-    print(find_config(name).text, end="")
+    found = find_config(name)
+    if json:
+        print_json({"name": found.name, "purpose": found.purpose, "text": found.text})
+        return
+    print(found.text, end="")
 
 
 @app.command("copy")
 def copy(
     name: Name,
     file: Annotated[Path | None, typer.Argument(help="Where to. Default: NAME.yaml here.", show_default=False)] = None,
+    json: Json = False,
 ) -> None:
     """Copy a shipped config to a new file, to be edited."""
     from ..templates import copy_config
 
     target = file or Path(f"{name}.yaml")
     copy_config(name, target)
+    if json:
+        print_json({"config": str(target)})
+        return
     print(f"{target}: edit its data section, then: ragladder check {shlex.quote(str(target))}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from ._show import print_json
 from .data_synth import synth
 from .options import Json, Overrides
 
@@ -50,7 +51,7 @@ def import_(
     counts = _counts(imported.questions)
     files = len(imported.documents) if texts is None else len(texts)
     if json:
-        _print_json({"folder": str(dir), "documents": files, **counts, "notes": list(imported.notes)})
+        print_json({"folder": str(dir), "documents": files, **counts, "notes": list(imported.notes)})
         return
     print(f"{dir}: {files} documents, {_sentence(counts)}")
     for note in imported.notes:
@@ -140,7 +141,7 @@ def split(
     if json:
         groups = {name: count for name, count in result.groups.items()}
         rest = {"groups": groups, "largest": result.largest, "moved": result.moved}
-        _print_json({"file": str(target), **_counts(result.questions), **rest})
+        print_json({"file": str(target), **_counts(result.questions), **rest})
         return
     print(f"{target}: {_sentence(_counts(result.questions))}")
     groups = ", ".join(f"{count} {name}" for name, count in result.groups.items())
@@ -262,9 +263,3 @@ def _print_report(source: Path, report: AuditReport, failures: Sequence[ParseFai
         print(f"tag      {name}: " + ", ".join(f"{value} {sum(found.values())}" for value, found in values.items()))
     errors = sum(finding.level == "error" for finding in report.findings)
     print("fit to decide by" if report.fit else f"unfit: mend the {counted(errors, 'error')} above")
-
-
-def _print_json(value: Mapping[str, Any]) -> None:
-    import json
-
-    print(json.dumps(value, indent=1, ensure_ascii=False))

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ._show import print_json
 from .options import Json, command
 
 __all__ = ["doctor"]
@@ -23,10 +24,9 @@ def doctor(
 
     findings = examine(config)
     if json:
-        import json as json_module
         from dataclasses import asdict
 
-        print(json_module.dumps([asdict(finding) for finding in findings], indent=1))
+        print_json([asdict(finding) for finding in findings])
         return
     for finding in findings:
         mark = "ok     " if finding.ok else "missing"

@@ -8,6 +8,9 @@ from typing import Annotated
 
 import typer
 
+from ._show import print_json
+from .options import Json
+
 __all__ = ["init"]
 
 
@@ -30,6 +33,7 @@ def init(
             show_default=False,
         ),
     ] = None,
+    json: Json = False,
 ) -> None:
     """Make a folder to start from: the quickstart with its documents, another template, or your own documents."""
     from ...core.errors import ConfigError
@@ -41,13 +45,18 @@ def init(
 
         if template != "quickstart":
             raise ConfigError("--template: with --documents the config is written for them; leave --template out")
-        for line in start_project(folder, documents, questions):
-            print(line)
-        print(f"next: ragladder climb {shlex.quote(str(folder / 'ladder.yaml'))}")
+        notes, config = start_project(folder, documents, questions), folder / "ladder.yaml"
+        if json:
+            print_json({"config": str(config), "notes": notes})
+            return
+        print("\n".join([*notes, f"next: ragladder climb {shlex.quote(str(config))}"]))
         return
     from ..templates import write_template
 
     file = write_template(folder, template)
+    if json:
+        print_json({"config": str(file), "notes": []})
+        return
     if template == "quickstart":
         print(f"{folder} holds quickstart.yaml, its documents, questions and model")
         print(f"next: cd {shlex.quote(str(folder))} && ragladder climb {file.name}")

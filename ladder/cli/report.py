@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ._show import print_json
 from .options import CacheDir, Json, RunName, cache_dir_option
 
 __all__ = ["report"]
@@ -23,9 +24,7 @@ def report(run: RunName = "latest", cache_dir: CacheDir = Path(".ragladder"), js
     names = ("trials.csv",) if is_sweep else ("scores.csv", "questions.csv", "report.json")
     tables = [folder / name for name in names]
     if json:
-        import json as json_module
-
-        print(json_module.dumps({"report": str(page), "tables": [str(table) for table in tables]}, indent=1))
+        print_json({"report": str(page), "tables": [str(table) for table in tables]})
         return
     print(f"report: {page}")
     print(f"tables: {', '.join(str(table) for table in tables)}")

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from ._show import print_json
 from .options import CacheDir, Json, RunName, cache_dir_option
 
 __all__ = ["app"]
@@ -21,13 +22,11 @@ def ls(cache_dir: CacheDir = Path(".ragladder"), json: Json = False) -> None:
 
     runs = list_runs(cache_dir)
     if json:
-        import json as json_module
-
         rows = [
             {"run_id": r.run_id, "status": r.status, "name": r.name, "created": r.created, "summary": r.summary}
             for r in runs
         ]
-        print(json_module.dumps(rows, indent=1, ensure_ascii=False))
+        print_json(rows)
         return
     if not runs:
         print(f"no runs in {cache_dir / 'runs'}; make one: ragladder climb CONFIG")
@@ -62,10 +61,15 @@ def track(
     to: Annotated[Literal["mlflow", "wandb"], typer.Option(help="Which tracker.")] = "mlflow",
     project: Annotated[str, typer.Option(help="MLflow's experiment, W&B's project.")] = "ragladder",
     cache_dir: CacheDir = Path(".ragladder"),
+    json: Json = False,
 ) -> None:
     """Log a finished run to a tracker, set by its own environment variables."""
     from ..runs import find_run
     from ..track import track_run
 
-    for line in track_run([to], project, find_run(run, cache_dir)):
-        print(f"logged: {line}")
+    places = track_run([to], project, find_run(run, cache_dir))
+    if json:
+        print_json({"logged": places})
+        return
+    for place in places:
+        print(f"logged: {place}")

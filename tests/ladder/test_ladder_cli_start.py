@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 import ragladder
+from ragladder.ladder.json_outputs import json_outputs
 
 HEAVY = ("torch", "transformers", "numpy", "pydantic", "pandas", "ragas", "rich", "sentence_transformers", "yaml")
 
@@ -78,6 +81,26 @@ def test_init_says_what_to_run_next_and_refuses_a_full_folder(tmp_path: Path) ->
     assert (folder / "experiment.schema.json").is_file()
     again = run("init", str(folder))
     assert again.returncode == 3 and again.stderr.startswith("error: ") and again.stdout == ""
+
+
+def test_json_of_small_commands_is_what_the_reference_says(tmp_path: Path) -> None:
+    folder, copied = tmp_path / "made", tmp_path / "copy.yaml"
+    printed = {
+        "init": run("init", str(folder), "--json"),
+        "configs show": run("configs", "show", "quickstart", "--json"),
+        "configs copy": run("configs", "copy", "quickstart", str(copied), "--json"),
+        "configs ls": run("configs", "ls", "--json"),
+        "components": run("components", "chunker", "--json"),
+        "doctor": run("doctor", "--json"),
+        "check": run("check", str(folder / "quickstart.yaml"), "--json"),
+    }
+    for name, done in printed.items():
+        assert done.returncode == 0, f"{name}: {done.stderr}"
+        keys, many = json_outputs()[name]
+        found = json.loads(done.stdout)
+        assert isinstance(keys, Mapping) and set(found[0] if many else found) == set(keys), name
+    assert json.loads(printed["init"].stdout)["config"] == str(folder / "quickstart.yaml")
+    assert json.loads(printed["configs copy"].stdout)["config"] == str(copied) and copied.is_file()
 
 
 def test_no_run_yet_says_how_to_make_one(tmp_path: Path) -> None:

@@ -13,9 +13,12 @@ from typing import Any
 
 import jsonschema
 import pytest
+import typer.main
 import yaml
+from ragladder.ladder.cli.app import app
 from ragladder.ladder.config import load_experiment
 from ragladder.ladder.config_keys import roles
+from ragladder.ladder.json_outputs import json_outputs
 from ragladder.ladder.reference import ROOT, experiment_schema, reference_files
 from ragladder.ladder.templates import shipped_configs
 
@@ -26,6 +29,31 @@ CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 def test_what_is_generated_is_up_to_date(file: Path) -> None:
     written = (ROOT / file).read_text(encoding="utf-8")
     assert written == reference_files()[file], "run: python -m ragladder.ladder.reference"
+
+
+def commands_of(command: Any, name: str = "") -> dict[str, Any]:
+    """Every command below a group, by name."""
+    children = getattr(command, "commands", {})
+    if not children:
+        return {name: command}
+    return {
+        key: one
+        for child, inner in children.items()
+        for key, one in commands_of(inner, f"{name} {child}".strip()).items()
+    }
+
+
+def test_every_command_takes_json_and_says_what_that_holds() -> None:
+    commands = commands_of(typer.main.get_command(app))
+    without = [name for name, one in commands.items() if not any("--json" in option.opts for option in one.params)]
+    assert without == []
+    assert set(commands) == set(json_outputs())
+
+
+def test_every_key_of_json_is_described() -> None:
+    page = reference_files()[Path("docs/reference/json.md")]
+    rows = [line for line in page.splitlines() if line.startswith("| `")]
+    assert len(rows) > 300 and not [row for row in rows if row.endswith("|  |")]
 
 
 def test_every_setting_is_described_and_every_component_says_what_it_costs() -> None:
