@@ -22,6 +22,7 @@ from .errors import ConfigError, RagladderError, StageError
 
 __all__ = [
     "help_leader",
+    "hold_to_config",
     "is_main",
     "leading",
     "local_rank",
@@ -49,6 +50,20 @@ def local_rank() -> int:
 def world_size() -> int:
     """How many processes were started together, 1 without a launcher (environment variable WORLD_SIZE)."""
     return max(1, _number("WORLD_SIZE"))
+
+
+def hold_to_config(arguments: Any, bf16: bool) -> None:
+    """Takes out of a transformers trainer's arguments what the machine or a launcher put in.
+
+    One device a process: with more the trainer would multiply the batch size. The precision that the config names, which
+    is in the stage's key, not that of `accelerate launch` or its config file.
+
+    Args:
+        arguments: `TrainingArguments`, changed in place.
+        bf16: Whether bfloat16 is computed with.
+    """
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    arguments.mixed_precision = "bf16" if bf16 else "no"
 
 
 def _number(name: str) -> int:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..core.distributed import local_rank, together, world_size
+from ..core.distributed import hold_to_config, local_rank, together, world_size
 from ..core.errors import StageError
 from ..core.memory import out_of_memory
 from ..core.quiet import quiet_libraries
@@ -255,10 +255,7 @@ def _arguments(setup: Setup, columns: list[str]) -> Any:
         gradient_checkpointing=settings.gradient_checkpointing,
         gradient_checkpointing_kwargs={"use_reentrant": False} if settings.gradient_checkpointing else None,
     )
-    # One device a process whatever is there: with more the trainer would multiply the batch size.
-    arguments._n_gpu = min(arguments.n_gpu, 1)
-    # Not as `accelerate launch` or its config file would have it: the precision is ours, and in the stage's key.
-    arguments.mixed_precision = "bf16" if recipe.precision == "bf16" else "no"
+    hold_to_config(arguments, recipe.precision == "bf16")
     return arguments
 
 

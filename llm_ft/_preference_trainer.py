@@ -17,7 +17,7 @@ from trl.trainer.kto_config import KTOConfig
 from trl.trainer.kto_trainer import KTOTrainer
 
 from ..core.components import Resources
-from ..core.distributed import share_of_batch, world_size
+from ..core.distributed import hold_to_config, share_of_batch, world_size
 from ..core.errors import ConfigError, StageError
 from ..core.progress import Task
 from .model import compute_dtype
@@ -101,8 +101,7 @@ def build_trainer(
         )
     kind: Any = _Dpo if method == "dpo" else _Kto
     args = _arguments(method, size, len(rows), settings, lora, checkpoints, resources)
-    if args.n_gpu > 1:
-        args._n_gpu = 1  # one adapter, one device a process
+    hold_to_config(args, bool(args.bf16))
     trainer = kind(model=model, args=args, train_dataset=Dataset.from_list(rows), processing_class=tokenizer)
     trainer.remove_callback(PrinterCallback)
     return trainer

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.components import Resources
-from ..core.distributed import share_of_batch
+from ..core.distributed import hold_to_config, share_of_batch
 from .model import compute_dtype
 from .settings import LoraSettings
 from .tokens import Encoded
@@ -109,6 +109,5 @@ def _arguments(
         report_to="none",
         dataloader_pin_memory=resources.device.startswith("cuda"),
     )
-    if args.n_gpu > 1:
-        args._n_gpu = 1  # one adapter, one device
+    hold_to_config(args, bool(args.bf16))
     return args

@@ -129,6 +129,20 @@ def test_a_seed_gives_the_same_adapter(
     assert again.history == trained.history
 
 
+def test_the_precision_of_a_launcher_is_not_taken_for_that_of_the_config(
+    trained: LoraResult,
+    tiny_model: Path,
+    lamp_examples: list[Example],
+    tmp_path: Path,
+    silent: Reporter,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # As `accelerate launch --mixed_precision bf16` sets it, or the file that `accelerate config` writes.
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    launched = train_lora(tiny_model, lamp_examples, lamp_examples[:6], FAST, tmp_path, Resources(), silent)
+    assert launched.history == trained.history
+
+
 def test_merged_logits_equal_those_with_the_adapter(trained: LoraResult, tiny_model: Path, tmp_path: Path) -> None:
     import torch
     from peft import PeftModel
