@@ -55,8 +55,8 @@ def world_size() -> int:
 def hold_to_config(arguments: Any, bf16: bool) -> None:
     """Takes out of a transformers trainer's arguments what the machine or a launcher put in.
 
-    One device a process: with more the trainer would multiply the batch size. The precision that the config names, which
-    is in the stage's key, not that of `accelerate launch` or its config file.
+    One device a process: with more the trainer would multiply the batch size. The precision that the config names,
+    which is in the stage's key, not that of `accelerate launch` or its config file.
 
     Args:
         arguments: `TrainingArguments`, changed in place.
