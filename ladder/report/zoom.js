@@ -67,6 +67,8 @@
 
   for (const button of buttons) {
     button.classList.add("ready");
-    button.addEventListener("click", () => open(button));
+    button.addEventListener("click", () => open(button).catch((error) => {
+      chart.textContent = `The chart cannot be drawn in this browser (${error.message}); the page behind has it as a picture.`;
+    }));
   }
 })();
