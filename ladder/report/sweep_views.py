@@ -61,7 +61,7 @@ class Knob:
         importance: Share of the variance of the scores between its values; None where it cannot be told, as after a
             guided search, which did not try the knobs evenly.
         alone: The largest difference between two trials that differ in this knob alone; None where there are none.
-        values: In the order tried; numbers ascending.
+        values: In the order tried, but for numbers, which stand last and ascend.
     """
 
     name: str
@@ -201,8 +201,8 @@ def _knob(name: str, names: Sequence[str], tried: Sequence[Tried], importance: f
         KnobValue(label, len(scores), sum(scores) / len(scores), min(scores), max(scores))
         for label, scores in groups.items()
     ]
-    if all(_number(value.label) is not None for value in values):
-        values.sort(key=lambda value: _number(value.label) or 0.0)
+    numbers = {value.label: number for value in values if (number := _number(value.label)) is not None}
+    values.sort(key=lambda value: (value.label in numbers, numbers.get(value.label, 0.0)))  # words stay as tried
     # A trial that was run twice would count as a pair, too, but its scores are equal.
     others = [other for other in names if other != name]
     matched = _groups(tried, *others) if others else {"": [one.score for one in tried]}

@@ -76,6 +76,13 @@ def test_the_flow_of_the_climb_leaves_out_what_was_not_adopted(tmp_path: Path) -
 # --- knobs ---
 
 
+def test_numbers_among_words_stand_last_and_ascend() -> None:
+    values = [30, "none", 4, "auto", 5]
+    rows = [trial(number, {"retrieve.per_document": value}, 0.1 * number) for number, value in enumerate(values)]
+    [view] = of_trials(rows, {}, "grid")
+    assert [value.label for value in view.knobs[0].values] == ["none", "auto", "4", "5", "30"]
+
+
 def test_a_knob_that_matters_leads_and_its_share_is_right() -> None:
     scores = {128: {"dense": 0.2, "bm25": 0.3}, 256: {"dense": 0.6, "bm25": 0.7}}
     rows = [trial(i, {"chunk.size": s, "retrieve.mode": m}, scores[s][m]) for i, (s, m) in enumerate(GRID)]
