@@ -43,6 +43,18 @@ def shoot(page: Page, name: str, at: str = "", click: str = "") -> None:
     print(page.screenshot(HERE / f"{name}.png"))
 
 
+def zoomed(page: Page) -> None:
+    """Writes report-zoom.png: the parallel coordinates in Plotly, the value of the first knob's winner clicked."""
+    page.run("[...document.querySelectorAll('.zoom')].find(b => b.dataset.title.startsWith('All trials')).click()")
+    page.wait("document.getElementById('zoomed-chart').dataset.drawn")
+    best = "(lines => lines.find(line => line.line.width === 3).meta)(document.getElementById('zoomed-chart').data)"
+    marks = "document.getElementById('zoomed-chart').layout.meta"
+    place = page.run(f"(best => {marks}.findIndex(([knob, value]) => best[knob] === value))({best})")
+    page.run(f"document.getElementById('zoomed-chart').emit('plotly_clickannotation', {{index: {place}}})")
+    shoot(page, "report-zoom", click="#zoomed-chart")
+    page.run("document.getElementById('zoomed').close()")
+
+
 def main() -> None:
     """Renders."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -59,6 +71,7 @@ def main() -> None:
         shoot(page, "report-flow", "#diagnosis")
         if page.run("!!document.querySelector('.knobs')"):
             shoot(page, "report-knobs", ".card:has(.knobs)")
+            zoomed(page)
         better = "(e => { e.value = 'better'; e.dispatchEvent(new Event('change')); })"
         page.run(f"{better}(document.getElementById('f-change'))")
         shoot(page, "report-question", "#q-body tr", "#q-body .open")
