@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from ...core.errors import DataError
 from ..gate import Comparison
-from ..records import EstimateRecord
+from ..records import EstimateRecord, RungRecord
 from .charts import Scale, scale_over
 from .explorer import explorer_blocks, packed
 from .flow import Flow, causes_of, rung_flow
@@ -93,6 +93,7 @@ def build_comparison(folders: Sequence[Path], results: Sequence[RunComparison], 
         "lead_metrics": first,
         "metrics": [name for name in names if name not in first],
         "settings": _settings(sides),
+        "rungs": _rungs(sides),
         "metric_scale": _scale([c for pair in pairs for c in pair.result.comparisons]),
         "tag_scale": _scale([t.comparison for pair in pairs for t in pair.result.tags]),
         "index": packed(index),
@@ -136,6 +137,13 @@ def _joined(sides: Sequence[Side]) -> RunFolder:
         answers += [{**row, "arm": side.label} for row in side.run.answers if row["arm"] == final]
         verdicts += [{**row, "arm": side.label} for row in side.run.verdicts if row["arm"] == final]
     return replace(first, scores=columns, answers=tuple(answers), verdicts=tuple(verdicts))
+
+
+def _rungs(sides: Sequence[Side]) -> list[tuple[str, tuple[RungRecord | None, ...]]]:
+    """Rungs by name, in climbing order: that of each run, None where it has none."""
+    found = [{rung.name: rung for rung in side.run.record.rungs} for side in sides]
+    names = get_args(RungRecord.model_fields["name"].annotation)
+    return [(name, tuple(one.get(name) for one in found)) for name in names if any(name in one for one in found)]
 
 
 def _settings(sides: Sequence[Side]) -> list[tuple[str, tuple[Any, ...]]]:

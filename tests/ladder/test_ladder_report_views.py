@@ -251,7 +251,8 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     path = folders[1] / "ladder.json"
     record = LadderRecord.model_validate_json(path.read_bytes())
     changed = record.baseline.model_copy(update={"pipeline": {"chunk": {"size": 64}}})
-    other = record.model_copy(update={"name": "plain <b>", "run_id": "b", "final": changed})
+    rungs = record.rungs[:-1]
+    other = record.model_copy(update={"name": "plain <b>", "run_id": "b", "final": changed, "rungs": rungs})
     path.write_text(other.model_dump_json(), encoding="utf-8")
     return folders
 
@@ -273,6 +274,18 @@ def test_runs_side_by_side(two: list[Path], tmp_path: Path) -> None:
     ids = [a["id"] for _, a in page.tags if "id" in a]
     assert len(ids) == len(set(ids))
     assert "chunk.size" in words
+
+
+def test_how_runs_got_there_and_what_they_are_made_of_stand_side_by_side(two: list[Path], tmp_path: Path) -> None:
+    words = Page(build_comparison(two, [compare_runs(*two)], tmp_path / "p.html").read_text(encoding="utf-8")).words()
+    ladders = words[words.index("How each got there") : words.index("Settings that differ")]
+    first = LadderRecord.model_validate_json((two[0] / "ladder.json").read_bytes())
+    gate = first.rungs[0].decision.primary
+    assert gate is not None and gate.difference is not None and ladders.count(f"{gate.difference:+.3f}") == 2
+    assert ladders.count("LLM finetuning") == 1 and ladders.count("not in this run") == 1
+    differs, same = words[words.index("What differs") :].split("What is the same", 1)
+    assert f"run {first.run_id} b" in differs and f"seed {first.seed} {first.seed}" in same
+    assert first.data.documents_sha256[:12] in same and first.data.documents_sha256[:12] not in differs
 
 
 def test_three_runs_are_compared_with_the_first(two: list[Path], tmp_path: Path) -> None:
