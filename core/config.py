@@ -198,7 +198,7 @@ def validate(
     except ValidationError as error:
         problems = []
         for problem in error.errors():
-            path = _data_path(problem["loc"], data, problem["type"])
+            path = _data_path(problem["loc"], data, problem["type"], model)
             where = _where(path, source, lines or {}, overrides or {})
             problems.append(f"{where}: {_describe(problem, path, model)}")
         raise ConfigError("\n".join(dict.fromkeys(problems))) from None
@@ -229,14 +229,14 @@ def _describe(problem: Any, path: Path_, model: type[BaseModel]) -> str:
     return f"{name}: {message[:1].lower() + message[1:]}" + (f", got {got!r}" if scalar else "")
 
 
-def _data_path(loc: Sequence[Any], data: Any, kind: str) -> Path_:
+def _data_path(loc: Sequence[Any], data: Any, kind: str, model: type[BaseModel]) -> Path_:
     """The key path of an error's location: union tags, which are no keys, taken out."""
     path: list[Any] = []
     level = data
-    for position, part in enumerate(loc):
+    for position, (part, is_tag) in enumerate(zip(loc, _walk(model, loc)[1], strict=True)):
         last = position == len(loc) - 1
         in_list = isinstance(level, list) and isinstance(part, int) and part < len(level)
-        if in_list or (isinstance(level, Mapping) and part in level):
+        if not is_tag and (in_list or (isinstance(level, Mapping) and part in level)):
             path.append(part)
             level = level[part]
         elif last and kind == "missing":
@@ -245,27 +245,31 @@ def _data_path(loc: Sequence[Any], data: Any, kind: str) -> Path_:
 
 
 def _field_names(model: type[BaseModel], loc: Sequence[Any]) -> list[str]:
-    """Names of the fields of the model that stands at an error's location."""
-    candidates: list[Any] = [model]
+    """Names of the fields of the models that can stand at an error's location."""
+    return list(dict.fromkeys(name for found in _walk(model, loc)[0] for name in found.model_fields))
+
+
+def _walk(model: type[BaseModel], loc: Sequence[Any]) -> tuple[list[type[BaseModel]], list[bool]]:
+    """The models that can stand at an error's location, and which of its parts are tags of a union.
+
+    A tag comes first below a union, also where a member has a key of that name (`kind: llm` with a section `llm`).
+    """
+    candidates, tags = [model], []
     for part in loc:
-        following: list[Any] = []
-        for candidate in candidates:
-            if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-                if part in candidate.model_fields:
-                    following += _members(candidate.model_fields[part].annotation)
-                elif part in _kinds(candidate):
-                    following.append(candidate)
-        candidates = following or candidates
-    return [n for c in candidates if isinstance(c, type) and issubclass(c, BaseModel) for n in c.model_fields]
+        tagged = [one for one in candidates if part in _kinds(one)] if len(candidates) > 1 else []
+        fields = [one.model_fields[part].annotation for one in candidates if part in one.model_fields]
+        tags.append(bool(tagged))
+        candidates = tagged or [inner for field in fields for inner in _members(field)] or candidates
+    return candidates, tags
 
 
-def _members(annotation: Any) -> list[Any]:
-    origin = get_origin(annotation)
-    if origin is Annotated:
+def _members(annotation: Any) -> list[type[BaseModel]]:
+    """The models that a field's type names."""
+    if get_origin(annotation) is Annotated:
         return _members(get_args(annotation)[0])
-    if origin in (Union, types.UnionType, list, tuple, dict):
+    if get_origin(annotation) in (Union, types.UnionType, list, tuple, dict):
         return [member for argument in get_args(annotation) for member in _members(argument)]
-    return [annotation]
+    return [annotation] if isinstance(annotation, type) and issubclass(annotation, BaseModel) else []
 
 
 def _kinds(model: type[BaseModel]) -> tuple[Any, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -292,8 +292,30 @@ class ExperimentConfig(Model):
         )
 
 
+def _misfits(
+    config: ExperimentConfig,
+    path: Path,
+    lines: Mapping[tuple[str | int, ...], int],
+    section: tuple[str, ...],
+    axes: Mapping[str, Sequence[Any]],
+) -> list[str]:
+    """Axes without values, and values that do not fit the pipeline, each with its line."""
+    problems = []
+    for axis, values in axes.items():
+        line = lines.get((*section, axis))
+        where, key = f"{path}:{line}" if line else str(path), ".".join(section)
+        if not values:
+            problems.append(f"{where}: {key}.{axis}: no values")
+        for value in values:
+            try:
+                with_changes(config.pipeline, {axis: value})
+            except ConfigError as error:
+                problems += [f"{where}: {key}: {text}" for text in str(error).splitlines()]
+    return problems
+
+
 def load_experiment(path: Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
-    """Loads an experiment and checks that its sweep axes fit the pipeline.
+    """Loads an experiment and checks that the values it wants tried fit the pipeline.
 
     Raises:
         ConfigError: Listing all that is wrong.
@@ -301,17 +323,10 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> ExperimentConf
     config = load_config(Path(path), ExperimentConfig, overrides)
     _, lines = read_yaml(Path(path))
     problems = []
-    space = config.rungs.retrieval.space if config.rungs.retrieval else {}
-    for axis, values in space.items():
-        line = lines.get(("rungs", "retrieval", "space", axis))
-        where = f"{path}:{line}" if line else str(path)
-        if not values:
-            problems.append(f"{where}: rungs.retrieval.space.{axis}: no values")
-        for value in values:
-            try:
-                with_changes(config.pipeline, {axis: value})
-            except ConfigError as error:
-                problems += [f"{where}: rungs.retrieval.space: {text}" for text in str(error).splitlines()]
+    if config.rungs.retrieval is not None:
+        problems += _misfits(config, path, lines, ("rungs", "retrieval", "space"), config.rungs.retrieval.space)
+    if config.rungs.llm is not None and "prompts" in config.rungs.llm.model_fields_set:
+        problems += _misfits(config, path, lines, ("rungs", "llm", "prompts"), config.rungs.llm.prompts)
     if config.sweep is not None:
         from .sweep.space import Space
 

@@ -70,6 +70,24 @@ CONFIG_MISTAKES: dict[str, tuple[Change, str, tuple[str, ...]]] = {
         "retrieve.top_k",
         ("rungs.retrieval.space", "greater than or equal to 1"),
     ),
+    "misspelt key beside a section named like its kind": (
+        lambda s: s["pipeline"].update(generate={**endpoint("http://127.0.0.1:9/v1"), "prompt": {"templat": "plain"}}),
+        "templat:",
+        ("pipeline.generate.prompt.templat: unknown key (did you mean 'template'?)",),
+    ),
+    "misspelt key in a section named like its kind": (
+        lambda s: s["pipeline"].update(generate=endpoint("http://127.0.0.1:9/v1", modle="m")),
+        "modle:",
+        ("pipeline.generate.llm.modle: unknown key (did you mean 'model'?)",),
+    ),
+    "prompt that does not exist": (
+        lambda s: (
+            s["pipeline"].update(generate=endpoint("http://127.0.0.1:9/v1")),
+            s["rungs"].update(llm={"prompts": {"generate.prompt.template": ["plian"]}}),
+        ),
+        "generate.prompt.template",
+        ("rungs.llm.prompts", "unknown template (did you mean 'plain'?)"),
+    ),
     "rung metric that is not computed": (
         lambda s: s["rungs"]["retrieval"].update(metric="ndcg@7"),
         "",

@@ -145,7 +145,11 @@ def test_an_adapter_that_is_no_better_on_dev_is_shown_as_tried(space: Any) -> No
 
 def test_the_prompts_are_a_candidate_of_their_own(space: Any) -> None:
     notes: list[str] = []
-    prompts = {"retrieve.top_k": [2], "generate.prompt.template": ["no-such-template", "plain"]}
+    prompts = {
+        "retrieve.top_k": [2],
+        "generate.prompt.demonstrations": [999],  # more than there are train questions
+        "generate.prompt.template": ["plain"],
+    }
     context = context_of(space, {"prompts": prompts}, notes)
     settings = context.bench.config.rungs.llm
     assert settings is not None
