@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 _FEW = 50
+_MOST_CASES = 20
 
 app = typer.Typer(
     help="Try prompts, check the training data of the LLM, finetune it (LoRA), and export it.", no_args_is_help=True
@@ -167,7 +168,15 @@ def _prompts(report: PromptReport) -> list[str]:
     if report.reference is not None:
         lines.append(f"the reference LLM with the same prompt: {_mean(report.reference.mean)}")
     lines.append(f"edge cases left for training: {len(report.edge_cases)} of {report.estimate.n} dev questions")
-    return [*lines, *(f"  {question}" for question in report.edge_cases)]
+    for one in report.edge_cases[:_MOST_CASES]:
+        expected = one.reference or "(the documents do not answer)"
+        lines += [
+            f"  {one.question_id}: {one.question}",
+            f"      expected: {expected}",
+            f"      answered: {one.answer}",
+        ]
+    more = len(report.edge_cases) - _MOST_CASES
+    return [*lines, f"  {more} more are in --json"] if more > 0 else lines
 
 
 def _samples(result: LLMData) -> list[str]:

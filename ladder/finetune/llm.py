@@ -24,12 +24,13 @@ from ..rungs.base import RungContext
 from ..rungs.llm_data import LoraData, base_folder, edge_cases, lora_data, trained_prompt
 from ..rungs.llm_prompts import best_prompt, reference_estimate
 from ..rungs.llm_train import learning_curve, lora_stage, searched
-from ..workbench import Workbench
+from ..workbench import Evaluation, Workbench
 from .common import check_new, delivered, finetuning_bench, spread
 from .compare_llm import adapter_of
 
 __all__ = [
     "CurveReport",
+    "EdgeCase",
     "LLMData",
     "LLMTraining",
     "PromptReport",
@@ -106,6 +107,21 @@ class LLMTraining(Model):
     """The whole `LoraResult`: history, times, notes."""
 
 
+class EdgeCase(Model):
+    """A dev question that the best prompt answers wrongly."""
+
+    question_id: str
+    """Which."""
+    question: str
+    """What is asked."""
+    reference: str
+    """The right answer; empty where the documents do not answer."""
+    answer: str
+    """What the LLM wrote."""
+    score: float | None
+    """Of the answer metric."""
+
+
 class PromptReport(Model):
     """What prompting reaches, before any training."""
 
@@ -119,7 +135,7 @@ class PromptReport(Model):
     """Of the best prompt on dev."""
     reference: EstimateRecord | None
     """Of the stronger LLM with the same prompt; None where none is configured."""
-    edge_cases: tuple[str, ...]
+    edge_cases: tuple[EdgeCase, ...]
     """Dev questions that the best prompt answers wrongly with their evidence at hand, or without any: what training
     has to mend."""
 
@@ -165,7 +181,16 @@ def llm_prompts(path: Path, overrides: Sequence[str], reporter: Reporter) -> Pro
         changes=found.changes,
         estimate=found.estimate,
         reference=reference_estimate(context, found.pipeline, settings, metric),
-        edge_cases=edge_cases(bench, bench.evaluate(found.pipeline, "dev")),
+        edge_cases=_edge_cases(bench, bench.evaluate(found.pipeline, "dev")),
+    )
+
+
+def _edge_cases(bench: Workbench, evaluation: Evaluation) -> tuple[EdgeCase, ...]:
+    lost, values = set(edge_cases(bench, evaluation)), evaluation.values(bench.config.score.answer_metric)
+    return tuple(
+        EdgeCase(question_id=q.id, question=q.text, reference=q.answer, answer=answer.text, score=values.get(q.id))
+        for q, answer in zip(evaluation.questions, evaluation.answers, strict=True)
+        if q.id in lost
     )
 
 

@@ -116,6 +116,9 @@ def test_prompts_are_tried_and_what_is_left_is_listed(small: Any, cli: Cli) -> N
     assert len(report["edge_cases"]) >= 5
     ran = cli("llm", "prompts", small.config, "--set", axes)
     assert f"edge cases left for training: {len(report['edge_cases'])} of 13" in ran.out
+    first = report["edge_cases"][0]
+    shown = f"  {first['question_id']}: {first['question']}\n      expected: {first['reference']}\n      answered:"
+    assert shown in ran.out
     assert suggested(ran)[:2] == ["llm", "data"]
     for wrong, said in (
         ("{embed.model: [x]}", "no prompt setting"),
