@@ -64,7 +64,7 @@ def best_yaml(bench: Workbench, config: ExperimentConfig, head: str = CLIMBED) -
     """`best.yaml`: an experiment with the pipeline that was found, its paths absolute, below a comment."""
     data = config.data.model_copy(
         update={
-            name: str(bench.resources.path(getattr(config.data, name)).absolute())
+            name: str(bench.resources.path(getattr(config.data, name)).resolve())
             for name in ("documents", "questions")
         }
     )
