@@ -86,6 +86,11 @@ def test_every_chart_opens_in_plotly_and_asks_nobody(
         assert page.run("document.querySelectorAll('#zoomed-chart [data-attr=sendChartToCloud]').length") == 0
         shared = "[...document.querySelectorAll('.modebar-btn')].filter(b => b.dataset.title.startsWith('Share'))"
         assert page.run(f"{shared}.length") == 0
+        if number == 0:  # the picture that its button saves
+            picture = (
+                "Plotly.toImage(document.getElementById('zoomed-chart'), {format: 'png', width: 400, height: 300})"
+            )
+            assert page.run(picture).startswith("data:image/png;base64,")
         page.press("Escape", 27)
         page.wait("!document.getElementById('zoomed').open")
     assert {"The ladder", "Training, Embedding finetuning"} <= set(titles) and len(titles) > 4
