@@ -1,4 +1,4 @@
-"""Append-only caches of many small results, safe against kills and shared between processes.
+"""Append-only caches of many small results, safe against kills and shared between processes; the last few in memory.
 
 Each write makes one new segment file (written beside, then renamed), so a crash loses at most the segment in hand and
 two processes never write the same file. Keys are hashes of all that determines a value; a value never changes.
@@ -9,19 +9,22 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import threading
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from .errors import DataError
+from .files import write_atomic
 
-__all__ = ["JsonCache", "VectorCache", "canonical_json", "digest", "whole_folder", "write_atomic"]
+__all__ = ["JsonCache", "LastFew", "VectorCache", "canonical_json", "digest"]
+
+
+T = TypeVar("T")
 
 
 def canonical_json(value: Any) -> str:
@@ -33,42 +36,6 @@ def digest(value: Any) -> str:
     """sha256 of a value's canonical JSON, as 64 hexadecimal digits."""
     # surrogatepass: names of files that are not UTF-8 hold lone surrogates
     return hashlib.sha256(canonical_json(value).encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Writes a file so that it is there whole or not at all, also after a crash."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with open(temporary, "wb") as handle:
-            handle.write(data)
-            handle.flush()
-            os.fsync(handle.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def whole_folder(target: Path, replace: bool = False) -> Iterator[Path]:
-    """Gives a name beside a folder's to fill, so that the folder is there whole or not at all, also after a crash.
-
-    Args:
-        target: The folder.
-        replace: One with content gives way at the end; else only an empty one does.
-
-    Raises:
-        OSError: It has content.
-    """
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        yield temporary
-        if replace:
-            shutil.rmtree(target, ignore_errors=True)
-        os.replace(temporary, target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 class JsonCache:
@@ -201,3 +168,21 @@ def _segments(folder: Path, suffix: str, seen: set[str]) -> list[str]:
     except FileNotFoundError:
         return []
     return sorted(n for n in names if n.endswith(suffix) and not n.startswith(".") and n not in seen)
+
+
+class LastFew(Generic[T]):
+    """What was made last, by key; the one that was asked for longest ago gives way."""
+
+    def __init__(self, most: int) -> None:
+        """Keeps so many."""
+        self._most = most
+        self._kept: OrderedDict[str, T] = OrderedDict()
+
+    def get(self, key: str, make: Callable[[], T]) -> T:
+        """What is kept by a key, made where it is not."""
+        found = self._kept[key] if key in self._kept else make()
+        self._kept[key] = found
+        self._kept.move_to_end(key)
+        while len(self._kept) > self._most:
+            self._kept.popitem(last=False)
+        return found

@@ -1,35 +1,12 @@
-"""Memory: whether it ran out, giving it back to the system, and keeping no more than the last few of what was made."""
+"""Memory: whether it ran out, and giving it back to the system."""
 
 from __future__ import annotations
 
 import ctypes
 import gc
 import sys
-from collections import OrderedDict
-from collections.abc import Callable
-from typing import Generic, TypeVar
 
-__all__ = ["LastFew", "out_of_memory", "release_memory"]
-
-T = TypeVar("T")
-
-
-class LastFew(Generic[T]):
-    """What was made last, by key; the one that was asked for longest ago gives way."""
-
-    def __init__(self, most: int) -> None:
-        """Keeps so many."""
-        self._most = most
-        self._kept: OrderedDict[str, T] = OrderedDict()
-
-    def get(self, key: str, make: Callable[[], T]) -> T:
-        """What is kept by a key, made where it is not."""
-        if key not in self._kept:
-            self._kept[key] = make()
-        self._kept.move_to_end(key)
-        while len(self._kept) > self._most:
-            self._kept.popitem(last=False)
-        return self._kept[key]
+__all__ = ["out_of_memory", "release_memory"]
 
 
 def out_of_memory(error: BaseException) -> bool:

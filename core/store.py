@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,8 +21,9 @@ from typing import Any, Generic, TypeVar
 
 from filelock import FileLock, Timeout
 
-from .cache import digest
+from .cache import LastFew, digest
 from .errors import StageError
+from .files import sync, sync_tree
 from .shared_store import DamagedStage, SharedStages
 
 __all__ = ["Stage", "StageRecord", "Store"]
@@ -93,8 +93,7 @@ class Store:
             shared: Where stages come from that are not in the folder, and where finished ones go.
         """
         self.root = Path(root)
-        self._memory: OrderedDict[str, Any] = OrderedDict()
-        self._limit = memory
+        self._memory: LastFew[Any] = LastFew(memory)
         self._log = log or (lambda _: None)
         self._shared = shared
 
@@ -146,9 +145,9 @@ class Store:
             StageError: The store cannot be written, or the folder of a finished stage cannot be read.
             UnreachableError: The shared place cannot be read or written.
         """
-        if stage.key in self._memory:
-            self._memory.move_to_end(stage.key)
-            return self._memory[stage.key]
+        return self._memory.get(stage.key, lambda: self._loaded(stage))
+
+    def _loaded(self, stage: Stage[T]) -> T:
         if not self._here(stage):
             self._make(stage)
         try:
@@ -157,9 +156,6 @@ class Store:
             raise _unreadable(stage, self.folder(stage), error) from error
         if self._shared is not None:
             self._share(stage, self._shared)
-        self._memory[stage.key] = result
-        while len(self._memory) > self._limit:
-            self._memory.popitem(last=False)
         return result
 
     def _make(self, stage: Stage[Any]) -> None:
@@ -250,7 +246,7 @@ class Store:
         temporary.mkdir(parents=True)
         try:
             yield temporary
-            _sync_tree(temporary)
+            sync_tree(temporary)
         except BaseException as error:
             shutil.rmtree(temporary, ignore_errors=True)
             # numpy says "2400 requested and 1520 written", without an error number, where the disk is full
@@ -259,29 +255,10 @@ class Store:
             raise
         shutil.rmtree(final, ignore_errors=True)
         os.replace(temporary, final)
-        _sync(final.parent)
+        sync(final.parent)
 
 
 def _unreadable(stage: Stage[Any], folder: Path, error: Exception) -> StageError:
     return StageError(
         f"the result of stage '{stage.name}' cannot be read ({error!r}); delete {folder} and run the same command again"
     )
-
-
-def _sync_tree(folder: Path) -> None:
-    for directory, _, files in os.walk(folder):
-        for name in files:
-            _sync(Path(directory) / name)
-        _sync(Path(directory))
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        # some file systems cannot sync folders; a disk that is full or broken must be heard of
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
-            raise
-    finally:
-        os.close(handle)

@@ -20,8 +20,8 @@ import numpy as np
 from ..core.cache import digest
 from ..core.components import Resources
 from ..core.errors import ConfigError, DataError, StageError, require
+from ..core.files import whole_folder
 from ..core.quiet import quiet_libraries
-from ._files import make_folder
 
 __all__ = ["CALIBRATION_TEXTS", "Backend", "Dtype", "check_backend", "use_backend"]
 
@@ -98,7 +98,8 @@ def use_backend(
     determined = [weights, backend, dtype == "int8", _VERSION, *([list(calibration)] if calibration else [])]
     folder = resources.cache_dir / f"{backend}-{digest(determined)[:20]}"
     if not folder.is_dir():
-        make_folder(folder, lambda out: _export(network, model, backend, dtype, out, source, calibration))
+        with whole_folder(folder, "keep") as out:
+            _export(network, model, backend, dtype, out, source, calibration)
     run: Any = _OnnxRun(folder) if backend == "onnx" else _OpenVinoRun(folder, dtype)
     runtime = _runtime_module(run, model[0].model.config)
     _compare(network, runtime, model, dtype, source)

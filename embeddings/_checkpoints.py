@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..core.cache import write_atomic
+from ..core.files import write_atomic
 
 __all__ = ["Progress", "last_good", "latest", "mark", "remove_stale"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..core.cache import whole_folder
+from ..core.files import whole_folder
 from ..core.quiet import quiet_libraries
 
 __all__ = ["mix", "save_model"]
@@ -31,7 +31,7 @@ def mix(model: Any, base: dict[str, Any], best: dict[str, Any], alpha: float) ->
 
 def save_model(model: Any, target: Path, card: str) -> None:
     """Writes a model's folder with its card, whole or not at all."""
-    with whole_folder(target, replace=True) as temporary:
+    with whole_folder(target, "replace") as temporary:
         with quiet_libraries():
             model.save_pretrained(str(temporary), create_model_card=False)
         (temporary / "README.md").write_text(card, encoding="utf-8")

@@ -10,11 +10,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from ..core.cache import digest, write_atomic
+from ..core.cache import digest
 from ..core.components import Resources
 from ..core.devices import fingerprint
 from ..core.distributed import world_size
 from ..core.errors import ConfigError, StageError
+from ..core.files import write_atomic
 from ..core.memory import out_of_memory
 from ..core.progress import Reporter
 from ._checkpoints import Progress, latest, remove_stale

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 from pydantic import Field, field_validator
 
-from ..core.cache import write_atomic
 from ..core.components import Model
 from ..core.errors import DataError, StageError
+from ..core.files import write_atomic
 from ..core.progress import Reporter
 from ..core.types import Embedder
 from ._embedder import Role, unit_vectors

@@ -11,8 +11,8 @@ from typing import Any, Literal
 from ..core.components import Model, Resources
 from ..core.devices import fingerprint
 from ..core.errors import ConfigError, DataError
+from ..core.files import whole_folder
 from ._backends import use_backend
-from ._files import make_folder
 from .models import load_model, model_folder
 
 __all__ = ["ExportedModel", "export_model"]
@@ -69,11 +69,9 @@ def export_model(
         use_backend(model, fingerprint(folder), backend, dtype, here, name)
         (made,) = (path for path in Path(scratch).iterdir() if path.is_dir())
 
-        def fill(target: Path) -> None:
+        with whole_folder(out) as target:
             shutil.copytree(folder, target, dirs_exist_ok=True)
             shutil.copytree(made, target / backend, dirs_exist_ok=True)
-
-        make_folder(out, fill)
     files = tuple(sorted(path.name for path in (out / backend).iterdir()))
     return ExportedModel(folder=str(out), files=files, inputs=inputs)
 

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from ..core.cache import write_atomic
 from ..core.errors import DataError
+from ..core.files import write_atomic
 from ..core.types import Chunk, Question
 
 __all__ = ["GoldSpans", "Pair", "PairSet", "filtered_pairs", "load_pairs", "normalise", "save_pairs", "training_pairs"]

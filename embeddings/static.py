@@ -18,9 +18,9 @@ from ..core.cache import digest
 from ..core.components import Resources, Settings
 from ..core.devices import fingerprint
 from ..core.errors import DataError
+from ..core.files import whole_folder
 from ..core.quiet import quiet_libraries
 from ._embedder import SentenceTransformerEmbedder
-from ._files import make_folder
 from .models import load_model, model_folder
 
 __all__ = ["StaticSettings", "distill"]
@@ -99,15 +99,9 @@ def distill(teacher: Any, folder: Path, dimension: int = 256, sif_coefficient: f
     table = np.zeros((tokenizer.get_vocab_size(), dimension), dtype=np.float32)
     table[ids] = vectors
 
-    def fill(out: Path) -> None:
-        with quiet_libraries():
-            model = SentenceTransformer(
-                modules=[StaticEmbedding(tokenizer, embedding_weights=torch.from_numpy(table)), Normalize()],
-                device="cpu",
-            )
-            model.save_pretrained(str(out), create_model_card=False)
-
-    make_folder(folder, fill)
+    with whole_folder(folder, "keep") as out, quiet_libraries():
+        modules = [StaticEmbedding(tokenizer, embedding_weights=torch.from_numpy(table)), Normalize()]
+        SentenceTransformer(modules=modules, device="cpu").save_pretrained(str(out), create_model_card=False)
 
 
 def _tokens_to_keep(slow: Any, tokenizer: Any) -> np.ndarray:

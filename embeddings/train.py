@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core.cache import write_atomic
 from ..core.components import Resources
 from ..core.distributed import world_size
 from ..core.errors import ConfigError, DataError
+from ..core.files import write_atomic
 from ..core.progress import Reporter
 from ._card import model_card
 from ._choice import Choice, GeneralCheck, choose

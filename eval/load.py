@@ -14,15 +14,14 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
 from ..core.cache import digest
 from ..core.errors import DataError
+from ..core.files import whole_folder
 from ._source import Problems
 from .imported import Imported
 from .load_beir import load_beir
@@ -95,10 +94,7 @@ def write_dataset(folder: Path, imported: Imported, documents_folder: Path | Non
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(f"{folder}: is there already; name a new folder, or delete this one")
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as name:
-            made = Path(name) / "data"
-            made.mkdir()
+        with whole_folder(folder) as made:
             if documents_folder is not None:
                 shutil.copytree(documents_folder, made / "documents", ignore=shutil.ignore_patterns(".*", "~$*"))
             elif imported.documents:
@@ -106,9 +102,6 @@ def write_dataset(folder: Path, imported: Imported, documents_folder: Path | Non
             for doc_id, text in imported.documents.items():
                 (made / "documents" / doc_id).write_bytes(text.encode())
             save_questions(made / "questions.jsonl", imported.questions)
-            if folder.exists():
-                folder.rmdir()
-            os.replace(made, folder)
     except OSError as error:
         raise DataError(f"{folder}: cannot be written ({error.strerror or error})") from None
 

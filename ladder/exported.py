@@ -27,6 +27,7 @@ from ..core.components import Model, Resources
 from ..core.config import load_config, to_yaml
 from ..core.devices import locate_model, resolve_device
 from ..core.errors import DataError
+from ..core.files import whole_folder
 from ..core.progress import Reporter
 from ..embeddings.adapter import AdaptedEmbedder, load_query_adapter
 from ..eval.questions import files_identity, load_questions
@@ -149,10 +150,7 @@ def export_run(run: Path, folder: Path) -> None:
     bench = _bench_of_run(run)
     settings = bench.config.pipeline
     pipeline = _assemble(bench, settings)
-    temporary = folder.absolute().with_name(f".{folder.absolute().name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
-        temporary.mkdir(parents=True)
+    with whole_folder(folder.absolute()) as temporary:
         save_chunks(temporary / "chunks.parquet", list(pipeline.chunks))
         index: Any = pipeline.index
         if index is not None:
@@ -170,11 +168,6 @@ def export_run(run: Path, folder: Path) -> None:
         exported = ExportedPipeline(run_id=run.name, pipeline=_with_models(settings, bench.resources, temporary))
         (temporary / "pipeline.yaml").write_text(to_yaml(exported), encoding="utf-8")
         (temporary / "README.md").write_text(_README.format(run=run.name, folder=folder.name), encoding="utf-8")
-        if folder.exists():
-            folder.rmdir()
-        os.replace(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _bench_of_run(run: Path) -> Workbench:

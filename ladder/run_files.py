@@ -8,8 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..core.cache import write_atomic
 from ..core.config import to_yaml
+from ..core.files import write_atomic
 from ..core.types import Question
 from ..eval.gold import GoldSpan
 from .config import ExperimentConfig
@@ -64,8 +64,7 @@ def best_yaml(bench: Workbench, config: ExperimentConfig, head: str = CLIMBED) -
     """`best.yaml`: an experiment with the pipeline that was found, its paths absolute, below a comment."""
     data = config.data.model_copy(
         update={
-            name: str(bench.resources.path(getattr(config.data, name)).resolve())
-            for name in ("documents", "questions")
+            name: str(bench.resources.path(getattr(config.data, name)).resolve()) for name in ("documents", "questions")
         }
     )
     return head + to_yaml(config.model_copy(update={"data": data, "pipeline": bench.absolute_paths(config.pipeline)}))

@@ -13,9 +13,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ..core.cache import digest, write_atomic
+from ..core.cache import digest
 from ..core.config import to_yaml
 from ..core.errors import DataError
+from ..core.files import write_atomic
 from ..core.types import Question
 from ..eval.gold import GoldSpan
 from ..eval.questions import files_identity

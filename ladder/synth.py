@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..core.cache import JsonCache, digest, write_atomic
+from ..core.cache import JsonCache, digest
 from ..core.components import Model, Resources
 from ..core.config import validate
 from ..core.errors import ConfigError, DataError
+from ..core.files import write_atomic
 from ..core.progress import Reporter
 from ..core.types import Chunk, Question
 from ..eval.questions import load_questions, question_files, save_questions

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..core.cache import whole_folder
 from ..core.chat.adapters import note_base
 from ..core.distributed import is_main
 from ..core.errors import StageError
+from ..core.files import whole_folder
 from ..core.memory import out_of_memory
 from ..core.progress import Reporter, Task
 from ..core.quiet import quiet_libraries
@@ -112,7 +112,7 @@ def _kept(checkpoints: Path) -> str:
 
 def save_adapter(model: Any, adapter: Path, base: Path) -> None:
     """Writes a model's adapter, with a note of its base, so that the folder is there whole or not at all."""
-    with whole_folder(adapter, replace=True) as temporary:
+    with whole_folder(adapter, "replace") as temporary:
         with quiet_libraries():
             model.save_pretrained(temporary, save_embedding_layers=False, selected_adapters=["default"])
         note_base(temporary, base)

@@ -17,10 +17,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from ..core.cache import write_atomic
 from ..core.chat.types import Message
 from ..core.components import Model
 from ..core.errors import DataError
+from ..core.files import write_atomic
 from ..core.types import Chunk, Evidence, Question
 
 __all__ = ["Example", "ExampleSet", "ExampleSettings", "build_examples", "load_examples", "normalise", "save_examples"]

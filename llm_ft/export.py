@@ -16,9 +16,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from ..core.cache import whole_folder
 from ..core.components import Model
 from ..core.errors import DataError, StageError
+from ..core.files import whole_folder
 from .model import check_adapter, merge_adapter
 from .tokens import Encoder
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..core.cache import whole_folder
 from ..core.chat.adapters import check_base, merged
 from ..core.distributed import local_rank, world_size
 from ..core.errors import ConfigError, DataError, require
+from ..core.files import whole_folder
 from ..core.quiet import quiet_libraries
 from .settings import LoraSettings
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..core.cache import write_atomic
+from ..core.files import write_atomic
 from .checks import DataReport
 from .settings import LoraSettings
 from .train import LoraResult

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..core.cache import digest, write_atomic
+from ..core.cache import digest
 from ..core.components import Model, Resources
 from ..core.devices import fingerprint
 from ..core.distributed import together
 from ..core.errors import DataError
+from ..core.files import write_atomic
 from ..core.progress import Reporter, Task
 from ._run import resume_point, run_trainer, save_adapter
 from .examples import Example

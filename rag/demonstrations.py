@@ -9,8 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..core.cache import write_atomic
 from ..core.errors import ConfigError, DataError
+from ..core.files import write_atomic
 from ..core.types import Chunk, Document, Question
 from .prompt import Demonstration, PromptSettings
 

@@ -8,10 +8,11 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from ..cache import JsonCache, digest, write_atomic
+from ..cache import JsonCache, digest
 from ..components import Resources
 from ..devices import fingerprint
 from ..errors import DataError
+from ..files import write_atomic
 
 __all__ = ["check_base", "merged", "note_base"]
 

@@ -66,7 +66,7 @@ def data(
     errors = len(result.report.errors)
     lines = [*_samples(result), *_findings(result, estimate, price)]
     if page is not None:
-        from ...core.cache import write_atomic
+        from ...core.files import write_atomic
 
         write_atomic(page, ("\n".join(["# Training data", "", *lines]) + "\n").encode())
     unfit = f"unfit: mend the {counted(errors, 'error')} above"

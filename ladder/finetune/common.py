@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from ...core.cache import whole_folder
 from ...core.errors import DataError
+from ...core.files import whole_folder
 from ...core.progress import Reporter
 from ...core.store import Stage
 from ...eval.questions import load_questions
@@ -52,7 +52,7 @@ def delivered(folder: Path, out: Path | None) -> Path:
         return folder
     target = out.absolute()
     with whole_folder(target) as temporary:
-        shutil.copytree(folder, temporary)
+        shutil.copytree(folder, temporary, dirs_exist_ok=True)
     return target
 
 

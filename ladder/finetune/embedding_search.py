@@ -8,9 +8,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ...core.cache import digest, write_atomic
+from ...core.cache import digest
 from ...core.components import Model
 from ...core.errors import ConfigError, DataError, StageError
+from ...core.files import write_atomic
 from ...core.progress import Reporter
 from ...embeddings.encode import StaticSettings
 from ...embeddings.mine import HardNegativeSettings

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ...core.cache import write_atomic
+from ...core.files import write_atomic
 from .explorer import arms_in_order
 from .flow import Flow
 from .run_folder import RunFolder

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ...core.cache import write_atomic
 from ...core.errors import DataError
+from ...core.files import write_atomic
 from . import charts, costs, figures, findings, flow, metric_words, provenance, sweep_charts, sweep_views, view, words
 from .slices import SMALL
 

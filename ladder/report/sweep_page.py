@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...core.cache import write_atomic
+from ...core.files import write_atomic
 from .exports import csv_bytes
 from .render import write_page
 from .run_folder import json_object, parsed_record, text_of

@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ...core.cache import digest, write_atomic
+from ...core.cache import digest
 from ...core.config import to_yaml
+from ...core.files import write_atomic
 from ..environment import environment
 from ..run_files import best_yaml
 from ..runs import read_state

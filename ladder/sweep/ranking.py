@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from ...core.memory import LastFew
+from ...core.cache import LastFew
 from ...core.types import Chunk, Question
 from ...rag.retrieve import Candidates, fuse, search_depth
 from ...rag.transform import as_asked

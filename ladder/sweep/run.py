@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from ...core.cache import write_atomic
+from ...core.files import write_atomic
 from ...core.progress import Reporter
 from ...eval.questions import load_questions
 from ..config import ExperimentConfig, PipelineConfig

@@ -17,7 +17,7 @@ from ..pipeline_config import PipelineConfig, with_changes
 from .expressions import Constraint
 from .settings import SweepSettings
 
-__all__ = ["Configuration", "Point", "Space", "effective", "key_of", "merged", "needed", "setting_names"]
+__all__ = ["Configuration", "Point", "Space", "effective", "key_of", "merged", "needed"]
 
 Point = dict[str, Any]
 """Axis: value; a conditional axis whose condition is not met is not in it."""
@@ -239,11 +239,6 @@ class Space:
             except ConfigError:
                 continue
         return first
-
-
-def setting_names() -> tuple[str, ...]:
-    """The sections of a pipeline."""
-    return tuple(PipelineConfig.model_fields)
 
 
 def _is_setting(name: str) -> bool:

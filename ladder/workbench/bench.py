@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from ...core.cache import digest
+from ...core.cache import LastFew, digest
 from ...core.components import Resources
-from ...core.memory import LastFew, release_memory
+from ...core.memory import release_memory
 from ...core.progress import Reporter
 from ...core.shared_store import SharedStages
 from ...core.store import Stage, Store

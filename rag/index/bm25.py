@@ -10,9 +10,9 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from ...core.cache import write_atomic
 from ...core.components import Model
 from ...core.errors import DataError
+from ...core.files import write_atomic
 from .topk import top_k
 from .words import Compounds, StopWords, stop_words, words
 

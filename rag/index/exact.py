@@ -8,9 +8,9 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from ...core.cache import write_atomic
 from ...core.components import Resources, Settings
 from ...core.errors import DataError
+from ...core.files import write_atomic
 from .topk import DECIMALS, as_vectors, read_meta, top_k, write_meta
 
 __all__ = ["NumpyIndex", "NumpyIndexSettings"]

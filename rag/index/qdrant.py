@@ -11,9 +11,9 @@ from typing import Any, ClassVar, Literal, TypeVar
 import numpy as np
 from pydantic import Field
 
-from ...core.cache import write_atomic
 from ...core.components import Resources, Settings
 from ...core.errors import ConfigError, DataError, EndpointError, UnreachableError, require
+from ...core.files import write_atomic
 from ...core.http import Probe
 from .points import Listed, PointIndex
 from .topk import as_vectors, read_meta, write_meta

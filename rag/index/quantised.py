@@ -14,9 +14,9 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from ...core.cache import write_atomic
 from ...core.components import Resources, Settings
 from ...core.errors import DataError, require
+from ...core.files import write_atomic
 from .topk import as_vectors, order, read_meta, write_meta
 
 __all__ = ["QuantisedIndex", "QuantisedIndexSettings"]

@@ -10,8 +10,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from ...core.cache import write_atomic
 from ...core.errors import DataError
+from ...core.files import write_atomic
 
 __all__ = [
     "DECIMALS",

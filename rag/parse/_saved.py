@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ...core.cache import write_atomic
 from ...core.errors import DataError
+from ...core.files import write_atomic
 from ...core.types import Document
 from ._base import document_from_json, document_to_json
 

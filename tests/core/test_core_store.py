@@ -15,8 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from processes import wait_for
-from ragladder.core.cache import JsonCache, VectorCache, canonical_json, digest, write_atomic
+from ragladder.core.cache import JsonCache, VectorCache, canonical_json, digest
 from ragladder.core.errors import DataError, StageError
+from ragladder.core.files import write_atomic
 from ragladder.core.store import Stage, Store
 
 
